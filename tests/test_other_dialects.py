@@ -905,3 +905,141 @@ def test_a_script_that_lets_a_constraint_be_missing_drops_no_other(
     assert [one["name"] for one in found] == ["older_p_fkey"]
     service.upgrade()
     assert not sa.inspect(engine_of(database_url)).get_foreign_keys("t")
+
+
+BEFORE = """
+import sqlalchemy as sa
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base()
+sa.Table("p", Base.metadata, sa.Column("id", sa.Integer, primary_key=True))
+"""
+CIRCLE = """
+sa.Table("a", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("b_id", sa.ForeignKey("b.id", use_alter=True)))
+sa.Table("b", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("c_id", sa.ForeignKey("c.id", name="key")), sa.Column("n", sa.Integer, unique=True))
+sa.Table("c", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("a_id", sa.ForeignKey("a.id")), sa.Column("n", sa.Integer, unique=True),
+    sa.Column("i", sa.Integer, index=True), sa.Column("f", sa.Float), sa.CheckConstraint("n > 0"),
+    sa.Column("d", sa.Double), sa.Column("flag", sa.Boolean))
+"""
+
+
+@pytest.mark.parametrize("author", DATABASES)
+def test_tables_that_refer_to_each_other_come_and_go(
+    workshop: Workshop, request: pytest.FixtureRequest, author: str
+) -> None:
+    urls = {one: request.getfixturevalue(f"{one}_url") for one in DATABASES}
+    states = [BEFORE, BEFORE + CIRCLE, BEFORE]
+    folder = workshop.package("shop", BEFORE)
+    for number, state in enumerate(states):
+        (folder / "models.py").write_text(state)
+        workshop.forget()
+        service = workshop.service(urls[author])
+        (made,) = service.revision("next", autogenerate=True, allow_drops=True)
+        # The same models, one database after another.
+        for url in reversed(urls.values()):
+            goes_and_comes(workshop.service(url))
+        if number == 2:
+            (folder / "models.py").write_text(states[1])
+            for url in urls.values():
+                workshop.service(url).downgrade("shop@-1")
+                with without(workshop, made.path):
+                    assert workshop.service(url).check().problems == ()
+
+
+TOGETHER = """
+import sqlalchemy as sa
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base()
+
+def table(name, *parts):
+    sa.Table(name, Base.metadata, sa.Column("id", sa.Integer, primary_key=True), *parts)
+
+def column(name, *parts, **options):
+    return sa.Column(name, *parts, **options)
+
+def computed(text):
+    return sa.Computed(text, persisted=True)
+
+number, word, moment = sa.Integer, sa.String(9), sa.DateTime
+table("p")
+"""
+#: Renames beside other changes, by table; the second state has the renames.
+TOGETHER_STATES = (
+    """
+table("t", column("c", sa.ForeignKey("p.id")), column("n", number, unique=True),
+    column("e", word, index=True), column("at", moment(timezone=True)),
+    sa.CheckConstraint("n < 9"))
+table("w", column("t_id", sa.ForeignKey("t.id")))
+table("computed", column("n", number), column("d", number, computed("n * 2")))
+table("gone", column("a", number, unique=True), column("c", word, sa.CheckConstraint("c > 'a'")))
+table("defaults", column("a", sa.Numeric(8, 2), server_default="1.50"),
+    column("b", sa.Float, server_default="1.50"))
+""",
+    """
+table("goods", column("part", sa.ForeignKey("p.id")), column("number", number, unique=True),
+    column("mail", word, index=True), column("made", moment(timezone=True)),
+    sa.CheckConstraint("number < 9"))
+table("w", column("t_id", sa.ForeignKey("goods.id")))
+table("computed", column("n", number), column("e", number, computed("n * 2")))
+table("gone")
+table("defaults", column("a", sa.Numeric(8, 2), server_default="2.5"),
+    column("b", sa.Float, server_default="-1"))
+""",
+    """
+table("goods", column("part", sa.ForeignKey("p.id", ondelete="CASCADE")), column("number", number),
+    column("mail", word), column("made", moment))
+table("w", column("t_id", sa.ForeignKey("goods.id", ondelete="CASCADE")))
+table("computed", column("n", number), column("e", number, computed("n * 3")))
+table("gone")
+table("defaults", column("a", sa.Numeric(8, 2)), column("b", sa.Float))
+""",
+)
+PARTIAL = """
+table("partial", column("a", sa.Integer))
+"""
+CONDITION = """
+table("partial", column("a", sa.Integer), sa.Index("u", "a", postgresql_where=sa.text({0!r}),
+    sqlite_where=sa.text({0!r})))
+"""
+
+
+@pytest.mark.parametrize("author", DATABASES)
+def test_what_is_renamed_beside_other_changes(
+    workshop: Workshop, request: pytest.FixtureRequest, author: str
+) -> None:
+    urls = [request.getfixturevalue(f"{one}_url") for one in DATABASES]
+    renames = {
+        "rename_tables": ["t:goods"],
+        "rename_columns": [
+            *("goods.c:part", "goods.n:number", "goods.e:mail", "goods.at:made", "computed.d:e")
+        ],
+    }
+    states = [TOGETHER + one for one in TOGETHER_STATES]
+    if author != "mariadb":
+        # It knows no conditions.
+        pairs = zip(states, ("a > 5", "a > 6", ""), strict=True)
+        states = [
+            one + (CONDITION.format(text) if text else 'table("partial", column("a", sa.Integer))')
+            for one, text in pairs
+        ]
+    folder = workshop.package("shop", states[0])
+    for number, state in enumerate(states):
+        (folder / "models.py").write_text(state)
+        workshop.forget()
+        (made,) = workshop.service(request.getfixturevalue(f"{author}_url")).revision(
+            "next", autogenerate=True, **(renames if number == 1 else {})
+        )
+        for url in urls:
+            goes_and_comes(workshop.service(url))
+            if number:
+                (folder / "models.py").write_text(states[number - 1])
+                workshop.service(url).downgrade("shop@-1")
+                with without(workshop, made.path):
+                    assert workshop.service(url).check().problems == ()
+                (folder / "models.py").write_text(state)
+                workshop.forget()
+                workshop.service(url).upgrade()

@@ -11,7 +11,9 @@ from sqlalchemy.ext.declarative import DeferredReflection
 
 from websauna_migrate.models.sqlalchemy_internals import (
     declared_classes,
+    has_condition,
     is_created,
+    keys_as_they_are,
     link_foreign_key,
     rewrites_statements,
     types_of_metadata,
@@ -138,6 +140,27 @@ def test_what_a_database_gets_of_a_table_is_known():
     dialect = sa.create_engine("sqlite://").dialect
     found = [part.name for part in parts if is_created(part, dialect)]
     assert found == ["apart", "there", "everywhere"]
+    assert [part.name for part in parts if has_condition(part)] == ["there", "elsewhere", "asked"]
+
+
+def test_what_is_noted_of_a_key_is_taken_back():
+    metadata = sa.MetaData()
+    ids = [sa.Column("id", sa.Integer, primary_key=True) for _ in range(2)]
+    keys = [sa.Column("key", sa.ForeignKey(f"{one}.id")) for one in "ba"]
+    tables = [
+        sa.Table(name, metadata, *parts) for name, *parts in zip("ab", ids, keys, strict=True)
+    ]
+    engine = sa.create_mock_engine("postgresql://", lambda *given, **more: None)
+    dialect = sa.create_engine("sqlite://").dialect
+
+    def made():
+        return [str(sa.schema.CreateTable(one).compile(dialect=dialect)) for one in tables]
+
+    before = made()
+    with keys_as_they_are(tables):
+        metadata.create_all(engine, checkfirst=False)
+        assert made() != before
+    assert made() == before
 
 
 def test_types_that_a_metadata_has_are_found():

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import mysql, postgresql
 
 from apps import Workshop
 from runs import engine_of, execute, rows
+from test_other_dialects import goes_and_comes
 
 HEAD = """
 import sqlalchemy as sa
@@ -641,3 +642,27 @@ def test_a_package_that_cannot_run_on_sqlite_is_not_compared_for_it(
     author.says(TABLE.format("sa.Double").replace("sa.Double", unique))
     told = [one.message for one in author.at(postgresql_url).check().problems]
     assert len([one for one in told if "on sqlite" in one]) == batch, told
+
+
+KEY = """
+import sqlalchemy as sa
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base()
+sa.Table("p", Base.metadata, sa.Column("id", sa.Integer, primary_key=True))
+sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("n", sa.Integer{}), sa.Column("at", sa.DateTime{}))
+"""
+
+
+def test_a_type_is_seen_behind_a_script_that_asks_for_mariadb(
+    workshop: Workshop, sqlite_url: str, postgresql_url: str
+) -> None:
+    states = [(", sa.ForeignKey('p.id')", ""), ("", ""), ("", "(timezone=True)")]
+    folder = workshop.package("shop", KEY.format(*states[0]))
+    for state in states:
+        (folder / "models.py").write_text(KEY.format(*state))
+        workshop.forget()
+        assert workshop.service(sqlite_url).revision("next", autogenerate=True)
+        for url in (sqlite_url, postgresql_url):
+            goes_and_comes(workshop.service(url))

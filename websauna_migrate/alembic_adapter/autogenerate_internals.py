@@ -31,6 +31,7 @@ from alembic.script.base import Script
 from sqlalchemy import Column, Constraint, MetaData, Table
 from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import NullType
 
@@ -304,4 +305,9 @@ class BoundedComparison(RevisionContext):
 
 def columns_that_come_back(drop: DropTableOp) -> list[Column[Any]]:
     """Return the columns of a table that goes, those that its creation in the downgrade has."""
-    return [one for one in getattr(drop._reverse, "columns", ()) if isinstance(one, Column)]
+    return [one for one in parts_that_come_back(drop) if isinstance(one, Column)]
+
+
+def parts_that_come_back(drop: DropTableOp) -> list[SchemaItem]:
+    """Return columns and constraints of a table that goes, as its creation in the downgrade has."""
+    return getattr(drop._reverse, "columns", [])

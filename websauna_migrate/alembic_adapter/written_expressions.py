@@ -35,6 +35,9 @@ TRUTH = {"0", "1", "true", "false", ""}
 #: What stands between two values in SQL.
 OPERATOR = r"[-+*/%|&<>=^]+"
 
+#: A name as MariaDB quotes it.
+BACKTICKS = re.compile(r"`(\w+)`")
+
 Render = Callable[..., str]
 
 #: Texts by database, by what they are on the author's.
@@ -196,6 +199,10 @@ class Spelling:
         exact = kw.get("is_index") and database != "mysql"
         if found != own and (exact or without_brackets(found) != without_brackets(own)):
             return found
+        if self.own == "mysql":
+            return BACKTICKS.sub(
+                lambda name: dialect_of(database).identifier_preparer.quote(name[1]), own
+            )
         return without_casts(own) if self.own == "postgresql" and "::" in own else own
 
     def spelled_text(self, expression: Any) -> SpelledText:
@@ -298,11 +305,13 @@ def has_values(there: str, written: str) -> bool:
 
 def values_in(sql: str) -> tuple[list[str], list[str]]:
     """Return the strings in an expression, and the numbers, without those that mean truth."""
-    # PostgreSQL has a negative number as a string.
-    plain = without_casts(re.sub(r"'(-[\d.]+)'::", r"\1::", sql))
+    # PostgreSQL and MariaDB may have a number as a string.
+    plain = re.sub(r"'(-?[\d.]+)'(?=::|$)", r"\1", sql)
+    plain = without_casts(plain)
     strings = set(re.findall(r"'((?:[^']|'')*)'", plain))
     numbers = re.findall(r"(?<![\w.])\d[\d.]*", re.sub(r"'(?:[^']|'')*'", "", plain))
-    return sorted(strings - TRUTH), sorted({*numbers} - TRUTH)
+    exact = {re.sub(r"(\.\d*?)0+$", r"\1", one).rstrip(".") for one in numbers}
+    return sorted(strings - TRUTH), sorted(exact - TRUTH)
 
 
 def by_own_text(spellings: Iterable[Mapping[str, str]], own: str) -> OlderTexts:

@@ -24,6 +24,7 @@ from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.alembic_adapter.written_expressions import DATABASES
 from websauna_migrate.autogenerate.compare.columns import column_differs
+from websauna_migrate.autogenerate.compare.conditional import ConditionalParts
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
 from websauna_migrate.autogenerate.compare.leaning_keys import targets_of
 from websauna_migrate.autogenerate.compare.renaming import Renaming
@@ -140,6 +141,7 @@ class Comparison:
         #: What differs, once the comparison has begun.
         self.found: FoundDifferences | None = None
         self.unseen: UnseenTypes | None = None
+        self.conditional: ConditionalParts | None = None
         #: The tables that are compared where they exist; ``None`` where ``env.py`` alone knows.
         self.listed: frozenset[Key] | None = None
         if owned.registered.metadata:
@@ -196,12 +198,15 @@ class Comparison:
             self.context.tables = (*self.owned.tables, *more)
         self.found = self.reflection.facts.under(self.renaming.renames, more)
         self.unseen = UnseenTypes(self.owned, context, self.found, self.renaming.renames)
+        self.conditional = ConditionalParts(
+            self.owned, context, self.unseen.others, self.renaming.renames
+        )
         self.context.differs = partial(self.column_differs, self.found, self.unseen)
         # A table that is to be renamed is not there yet under its name.
         if not registered or self.renaming.plain or has_custom_comparison(context, self.owned):
             return
         # A foreign key that is equal goes and comes where the key goes that it leans on.
-        changed = {*self.found.by_object, *self.unseen.tables}
+        changed = {*self.found.by_object, *self.unseen.tables, *self.conditional.tables}
         going = changed | {one[:2] for one in self.reflection.given_up}
         equal = {
             key
@@ -246,8 +251,9 @@ class Comparison:
     ) -> None:
         """Add what Alembic does not compare, before the package's own hooks see it."""
         assert self.found is not None and self.unseen is not None
+        assert self.conditional is not None
         context = self.context.autogen_context
-        complete(self.renaming, self.found, self.unseen, context, directives)
+        complete(self.renaming, self.found, self.unseen, self.conditional, context, directives)
         self._columns = ModelColumns(directives)
 
     def restore_models(self) -> None:

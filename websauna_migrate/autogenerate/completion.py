@@ -19,7 +19,11 @@ from websauna_migrate.autogenerate.compare.columns import (
     parts_with,
     say_unsaid,
 )
-from websauna_migrate.autogenerate.compare.constraints import ConstraintComparison
+from websauna_migrate.autogenerate.compare.conditional import ConditionalParts
+from websauna_migrate.autogenerate.compare.constraints import (
+    ConstraintComparison,
+    is_for_others,
+)
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
 from websauna_migrate.autogenerate.compare.enum_types import NamedTypes
 from websauna_migrate.autogenerate.compare.foreign_keys import with_index_drops
@@ -27,6 +31,7 @@ from websauna_migrate.autogenerate.compare.indexes import (
     IndexComparison,
     changed_indexes,
     expressions_first,
+    leave_to_servers,
     missing_indexes,
     with_expression_indexes,
 )
@@ -94,6 +99,7 @@ def complete(
     renaming: Renaming,
     found: FoundDifferences,
     unseen: UnseenTypes,
+    conditional: ConditionalParts,
     context: AutogenContext,
     directives: list[ops.MigrationScript],
 ) -> None:
@@ -102,7 +108,7 @@ def complete(
         for upgrade, downgrade in zip(
             script.upgrade_ops_list, script.downgrade_ops_list, strict=True
         ):
-            Completion(renaming, found, unseen, context, upgrade).run()
+            Completion(renaming, found, unseen, conditional, context, upgrade).run()
             upgrade.reverse_into(downgrade)
 
 
@@ -114,6 +120,7 @@ class Completion:
         renaming: Renaming,
         found: FoundDifferences,
         unseen: UnseenTypes,
+        conditional: ConditionalParts,
         context: AutogenContext,
         upgrade: ops.UpgradeOps,
     ) -> None:
@@ -121,11 +128,13 @@ class Completion:
 
         :param found: what differs
         :param unseen: types that differ on other databases alone
+        :param conditional: constraints and indexes that some databases alone have
         :param context: Alembic's, of the comparison
         """
         self.renaming = renaming
         self.found = found
         self.unseen = unseen
+        self.conditional = conditional
         self.context = context
         self.owned = renaming.owned
         self.reflection = renaming.reflection
@@ -157,6 +166,9 @@ class Completion:
         beside = SchemaObjects(self.owned, self.reflection)
         objects = beside.operations(self.upgrade)
         self.keep_computed([one for one in types if isinstance(one, EnumChange)])
+        self.give_conditions()
+        if is_for_others(self.context):
+            self.leave_to_servers()
         finish_new(self.upgrade, self.models, self.reflection.connection)
         for op in self.upgrade.ops:
             if isinstance(op, ops.CreateTableOp):
@@ -202,6 +214,29 @@ class Completion:
             if unseen := [*named.unseen_changes(table, changes)]:
                 self.upgrade.ops += [] if changes in self.upgrade.ops else [changes]
                 changes.ops += unseen
+
+    def give_conditions(self) -> None:
+        """Let constraints and indexes come and go on the databases that they are for."""
+        for table in self.existing_tables:
+            changes = self.changes_of(table)
+            self.conditional.complete(changes, table)
+            if changes.ops and changes not in self.upgrade.ops:
+                self.upgrade.ops.append(changes)
+        followers = [op for op in self.upgrade.ops if isinstance(op, TableChanges)]
+        for op in [op for op in self.upgrade.ops if isinstance(op, ops.CreateTableOp)]:
+            model = self.models.get((self.owned.normal(op.schema), op.table_name))
+            if model is not None:
+                behind = self.conditional.take_out(op, model, followers)
+                self.upgrade.ops += [behind] if behind.ops else []
+
+    def leave_to_servers(self) -> None:
+        """Let tables that go come back as the models had them, on MariaDB."""
+        written = self.owned.older_operations(self.context.opts.get("older_scripts"))
+        followers = [op for op in self.upgrade.ops if isinstance(op, TableChanges)]
+        for op in self.upgrade.ops:
+            if isinstance(op, ops.DropTableOp):
+                facts = self.reflection.facts.of((self.owned.normal(op.schema), op.table_name))
+                leave_to_servers(op, facts, followers, written)
 
     def keep_computed(self, changes: Sequence[EnumChange]) -> None:
         """Let changes of values keep the computed columns that their tables have before."""
@@ -258,6 +293,7 @@ class Completion:
         for table in self.existing_tables:
             yield from changes_by_hand(self.owned.key_of(table), self.found)
             yield from self.unseen.by_hand(self.owned.key_of(table))
+            yield from self.conditional.left.get(self.owned.key_of(table), ())
 
     def of_database(self, *, first: bool) -> Iterator[ScriptOp | TableChanges]:
         """Yield the changes of tables that one kind of database alone knows.
@@ -351,7 +387,9 @@ class Completion:
         if checks.lost:
             changes.recreate = True
             there = checks.unnamed
-            changes.ops[:0] = [unnamed_check(table, one, there).reverse() for one in checks.lost]
+            changes.ops[:0] = [
+                unnamed_check(table, one, there, checks.columns).reverse() for one in checks.lost
+            ]
         changes.ops[:0] = elsewhere
         if changes in self.upgrade.ops:
             if not changes.ops:

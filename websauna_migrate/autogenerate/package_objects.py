@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -13,6 +14,7 @@ from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.revision_scripts.script_files import script_text
+from websauna_migrate.revision_scripts.script_names import Call
 from websauna_migrate.revision_scripts.written_types import (
     Operation,
     Types,
@@ -248,6 +250,18 @@ def indexes_of(operations: Iterable[Operation]) -> frozenset[str]:
     return frozenset(
         str(one.call.value(0, "index_name")) for one in operations if one.name == "create_index"
     )
+
+
+def uniques_of(operations: Iterable[Operation]) -> frozenset[str]:
+    """Return the names of the UNIQUE constraints that the operations of scripts create."""
+    found: set[object] = set()
+    for call, name, _, _ in operations:
+        if name == "create_unique_constraint":
+            found.add(call.value(0, "constraint_name", "name"))
+        elif name == "create_table":
+            parts = [Call(one, call.names) for one in call.args if isinstance(one, ast.Call)]
+            found.update(one.value(None, "name") for one in parts if "name" in one.keywords)
+    return frozenset(one for one in found if isinstance(one, str))
 
 
 def entity_creator(snapshot: LoadedScripts, signature: str) -> str | None:

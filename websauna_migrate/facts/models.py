@@ -32,7 +32,11 @@ from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.foreign_key_links import is_dangling
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.models.ownership_errors import no_target
-from websauna_migrate.models.sqlalchemy_internals import ddl_compiler, types_of_metadata
+from websauna_migrate.models.sqlalchemy_internals import (
+    ddl_compiler,
+    keys_as_they_are,
+    types_of_metadata,
+)
 
 
 @dataclass(frozen=True)
@@ -310,7 +314,8 @@ def create_all(connection: Connection, tables: Sequence[Table]) -> None:
 
     event.listen(together, "before_create", before)
     event.listen(together, "after_create", after)
-    together.create_all(connection, tables=tables, checkfirst=False)
+    with keys_as_they_are(tables):
+        together.create_all(connection, tables=tables, checkfirst=False)
 
 
 def parts_of(table: Table, dialect: Dialect) -> list[tuple[str, Callable[[], object]]]:

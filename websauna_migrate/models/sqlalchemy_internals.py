@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ForeignKey, MetaData, Sequence, Table
@@ -98,6 +99,27 @@ def is_created(item: Constraint | Index, dialect: Dialect) -> bool:
         return True
     element: Any = CreateIndex(item) if isinstance(item, Index) else CreateConstraint(item)
     return bool(condition._should_execute(element, item, None, compiler=compiler))
+
+
+def has_condition(item: Constraint | Index) -> bool:
+    """True if ``ddl_if()`` says of a constraint or index on which databases it is made."""
+    return item._ddl_if is not None
+
+
+@contextmanager
+def keys_as_they_are(tables: Iterable[Table]) -> Iterator[None]:
+    """Let ``create_all()`` leave nothing behind in foreign keys.
+
+    Of one that it adds to a table that is there it notes that no table is made with it: on a
+    database that adds none, SQLite, the same models would lack it.
+    """
+    keys: list[Any] = [key for table in tables for key in table.foreign_key_constraints]
+    rules = [key._create_rule for key in keys]
+    try:
+        yield
+    finally:
+        for key, rule in zip(keys, rules, strict=True):
+            key._create_rule = rule
 
 
 def ddl_compiler(dialect: Dialect) -> DDLCompiler:

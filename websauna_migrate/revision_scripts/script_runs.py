@@ -33,6 +33,9 @@ KNOWN = frozenset({*sys.stdlib_module_names, "alembic", "sqlalchemy", "websauna_
 #: Functions of Python that may call any other.
 OPEN = frozenset({"__import__", "eval", "exec", "getattr"})
 
+#: How scripts ask whether the server is MariaDB.
+ASKS_DIALECT = ("getattr(op.get_context().dialect, ", "getattr(op.get_bind().dialect, ")
+
 #: What may be dropped by a method of its own, and is no table.
 NO_TABLE = ("DOMAIN", "ENUM", "Enum", "Index", "Sequence")
 
@@ -212,6 +215,11 @@ class Walk:
             return name
         if isinstance(node.func, ast.Name) and dotted is None:
             word = node.func.id
+            if word == "getattr" and any(
+                ast.unparse(one).endswith(".dialect") for one in node.args[:1]
+            ):
+                # Scripts ask it whether the server is MariaDB.
+                return None
             own = self.names.function(word) is not None or not hasattr(builtins, word)
             return FUNCTION if own or word in OPEN else None
         if in_operation:

@@ -80,7 +80,9 @@ SEQUENCE = re.compile(
 ROW_METHODS = ("insert", "update", "delete", "select")
 
 #: SQL that changes more of a table than what it names.
-WHOLE = re.compile(r"\b(CREATE|DROP) TABLE\b|\bRENAME\b(?! CONSTRAINT\b)", re.IGNORECASE)
+WHOLE = re.compile(
+    r"\b(CREATE|DROP) TABLE\b|\bRENAME\b(?! (COLUMN|CONSTRAINT|INDEX)\b)", re.IGNORECASE
+)
 
 
 def may_change(

@@ -69,7 +69,9 @@ def names_of(operation: MigrateOperation, connection: Connection) -> set[str]:
 
     A name that is too long for the database is there as it is shortened, too.
     """
-    found = {str(getattr(operation, "table_name", "")).lower()}
+    # What has no name in the script has one of the server.
+    words = [getattr(operation, name, "") for name in ("table_name", "server_name")]
+    found = {str(one).lower() for one in words}
     if isinstance(operation, EnumChange):
         found.update(name for one in operation.columns for name in (one.name, one.table.name))
     for inner in getattr(operation, "ops", ()):

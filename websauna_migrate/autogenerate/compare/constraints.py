@@ -28,7 +28,7 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.postgresql import make_name
 from websauna_migrate.models.model_sql import applicable_checks, final_name, sql_text, unquoted
-from websauna_migrate.models.sqlalchemy_internals import escaped, is_type_bound
+from websauna_migrate.models.sqlalchemy_internals import escaped, is_created, is_type_bound
 from websauna_migrate.models.table_order import referenced_key
 
 if TYPE_CHECKING:
@@ -93,6 +93,12 @@ class ConstraintComparison:
         self.skipped: set[str] = set()
         self.nameless: list[ops.MigrateOperation] = []
         self.unnamed = [one["sqltext"] for one in self.read("check_constraints") if not one["name"]]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the table has, in the database or the models."""
+        there = [str(one["name"]) for one in self.read("columns")]
+        return list(dict.fromkeys([*there, *(str(one.name) for one in self.table.columns)]))
 
     @property
     def schema(self) -> str | None:
@@ -221,26 +227,17 @@ class ConstraintComparison:
     def addition(self, fact: Fact, model: Constraint | None) -> list[ops.MigrateOperation]:
         """Return the operation that adds a constraint of the models."""
         if isinstance(model, CheckConstraint):
-            return self.check_addition(model)
+            operation = check_addition(self.context, self.table, model)
+            if operation.constraint_name is None:
+                self.nameless.append(operation)
+            return [operation]
         if model is None or kind_of(fact) is None:
             return [self.by_definition(fact, added=True)]
-        operation: Any = ops.AddConstraintOp.from_constraint(model)
+        added: Any = ops.AddConstraintOp.from_constraint(model)
         if kind_of(fact) == "unique":
             # A column may say it of its constraint, which Alembic does not write.
-            operation.kw.update(resolution(fact))
-        return [operation]
-
-    def check_addition(self, check: CheckConstraint) -> list[ops.MigrateOperation]:
-        """Return the operation that adds a CHECK."""
-        name = final_name(check, self.connection)
-        plain = CheckConstraint(
-            Spelling(self.context).spelled_text(check.sqltext), name=conv(name) if name else None
-        )
-        Table(self.table.name, MetaData(), schema=self.table.schema).append_constraint(plain)
-        operation = ops.CreateCheckConstraintOp.from_constraint(plain)
-        if name is None:
-            self.nameless.append(operation)
-        return [operation]
+            added.kw.update(resolution(fact))
+        return [added]
 
     def model_constraint(self, fact: Fact) -> Constraint | None:
         """Return the model's own object of a fact, ``None`` if there is none that is known."""
@@ -248,7 +245,11 @@ class ConstraintComparison:
         if kind is None or kind == "check":
             return self.model_check(fact) if kind else None
         wanted = KINDS[kind].model
-        candidates = [one for one in self.table.constraints if isinstance(one, wanted)]
+        candidates = [
+            one
+            for one in self.table.constraints
+            if isinstance(one, wanted) and is_created(one, self.connection.dialect)
+        ]
         for one in candidates:
             name = final_name(one, self.connection)
             if kind == "primary" or (name and name.lower() == fact.name.lower()):
@@ -296,6 +297,18 @@ class ConstraintComparison:
             one for one in unnamed if words_of(sql_text(one.sqltext, self.connection)) == words
         ]
         return found[0] if len(found) == 1 else None
+
+
+def check_addition(
+    context: AutogenContext, table: Table, check: CheckConstraint
+) -> ops.CreateCheckConstraintOp:
+    """Return the operation that adds a CHECK of a model's table."""
+    assert context.connection is not None
+    name = final_name(check, context.connection)
+    text = Spelling(context).spelled_text(check.sqltext)
+    plain = CheckConstraint(text, name=conv(name) if name else None)
+    Table(table.name, MetaData(), schema=table.schema).append_constraint(plain)
+    return ops.CreateCheckConstraintOp.from_constraint(plain)
 
 
 def constraint_addition(

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
-from sqlalchemy import Column, Index, Table, UniqueConstraint
+from sqlalchemy import Column, Constraint, Index, Table, UniqueConstraint
 from sqlalchemy.sql.elements import conv
 
+from websauna_migrate.alembic_adapter.autogenerate_internals import parts_that_come_back
 from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.compare.constraints import is_for_others, sides
 from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
-from websauna_migrate.autogenerate.package_objects import Key, PackageObjects, indexes_of
+from websauna_migrate.autogenerate.package_objects import (
+    Key,
+    PackageObjects,
+    indexes_of,
+    uniques_of,
+)
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.mysql import is_numbered
 from websauna_migrate.models.model_sql import final_name
+from websauna_migrate.models.sqlalchemy_internals import is_created
+from websauna_migrate.revision_scripts.written_types import Operation
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector
@@ -119,28 +127,25 @@ class IndexComparison:
 
         :param model: what the models have in its place
         """
-        name = str(reflected.name)
-        columns = [str(column.name) for column in reflected.columns]
-        if (
-            not (reflected.unique and is_for_others(self.context))
-            or isinstance(model, Index)
-            or len(columns) < len(reflected.expressions)
-            or reflected.dialect_kwargs
-            or name in self.written()
-        ):
+        made = None
+        if is_for_others(self.context) and not isinstance(model, Index):
+            made = as_constraint(reflected, self.written)
+        if made is None:
             return ops.DropIndexOp.from_index(reflected)
-        given = None if is_numbered(name, columns[0]) else conv(name)
-        return ops.CreateUniqueConstraintOp(
-            given, str(self.table.name), columns, schema=self.table.schema
-        ).reverse()
+        drop: Any = made.reverse()
+        drop.server_name = reflected.name
+        return cast(ops.DropConstraintOp, drop)
 
-    def written(self) -> frozenset[str]:
-        """Return the names of indexes that scripts create: the package's, or what is squashed."""
-        return indexes_of(self.owned.older_operations(self.context.opts.get("older_scripts")))
+    @property
+    def written(self) -> Sequence[Operation]:
+        """The operations of scripts: the package's, or of what is squashed."""
+        return self.owned.older_operations(self.context.opts.get("older_scripts"))
 
     def model_of(self, fact: Fact) -> Index | UniqueConstraint | None:
         """Return the model's index, on MariaDB also its UNIQUE constraint."""
         for index in self.table.indexes:
+            if not is_created(index, self.connection.dialect):
+                continue
             if final_name(index, self.connection) == fact.name or str(index.name) == fact.name:
                 return index
         uniques = [one for one in self.table.constraints if isinstance(one, UniqueConstraint)]
@@ -176,6 +181,60 @@ class IndexComparison:
         kind = "index" if isinstance(item, Index) else "unique_constraint"
         filters: Any = self.context.run_object_filters
         return bool(filters(item, item.name, kind, model is None, other))
+
+
+def as_constraint(
+    index: Index, written: Sequence[Operation]
+) -> ops.CreateUniqueConstraintOp | None:
+    """Return what creates an index of MariaDB as a UNIQUE constraint; ``None`` if it is none.
+
+    What no script names has a name of the server, may be that of a column before its rename.
+
+    :param written: the operations of scripts
+    """
+    name, columns = str(index.name), [str(column.name) for column in index.columns]
+    if (
+        not index.unique
+        or len(columns) < len(index.expressions)
+        or index.dialect_kwargs
+        or name in indexes_of(written)
+    ):
+        return None
+    assert index.table is not None
+    of_server = is_numbered(name, columns[0]) or name not in uniques_of(written)
+    given = None if of_server else conv(name)
+    return ops.CreateUniqueConstraintOp(
+        given, str(index.table.name), columns, schema=index.table.schema
+    )
+
+
+def leave_to_servers(
+    drop: ops.DropTableOp,
+    facts: Sequence[Fact],
+    followers: Iterable[TableChanges],
+    written: Sequence[Operation],
+) -> None:
+    """Let the constraints of a table that goes be as the models had them on MariaDB.
+
+    Without the names that the server gave, for others give others; UNIQUE ones as such.
+
+    :param facts: of the table
+    :param followers: the changes of tables, in which its indexes go
+    :param written: the operations of scripts
+    """
+    parts = parts_that_come_back(drop)
+    given = {one.name for one in facts if one.kind == "constraint" and one.server_named}
+    for part in parts:
+        if isinstance(part, Constraint) and part.name in given:
+            part.name = None
+    for changes in followers:
+        if (changes.schema, changes.table_name) != (drop.schema, drop.table_name):
+            continue
+        for op in [one for one in changes.ops if isinstance(one, ops.DropIndexOp)]:
+            made = as_constraint(op.to_index(), written)
+            if made is not None:
+                changes.ops.remove(op)
+                parts.append(made.to_constraint())
 
 
 def missing_indexes(table: Table) -> list[ops.CreateIndexOp]:

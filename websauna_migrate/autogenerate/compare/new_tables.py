@@ -27,7 +27,7 @@ from websauna_migrate.models.sqlalchemy_internals import escaped, is_created, is
 def finish_new(
     upgrade: ops.UpgradeOps, models: Mapping[Key, Table], connection: Connection
 ) -> None:
-    """Let new tables, columns and indexes be no more than the database gets.
+    """Let new tables and columns be no more than the database gets.
 
     :param models: the package's tables by key
     """
@@ -36,12 +36,8 @@ def finish_new(
         if isinstance(op, ops.CreateTableOp):
             finish_table(op, table, connection)
         elif isinstance(op, ops.ModifyTableOps) and table is not None:
-            for inner in [*op.ops]:
-                if isinstance(inner, ops.CreateIndexOp):
-                    model = next((i for i in table.indexes if i.name == inner.index_name), None)
-                    if model is not None and not is_created(model, connection.dialect):
-                        op.ops.remove(inner)
-                elif isinstance(inner, ops.AddColumnOp):
+            for inner in op.ops:
+                if isinstance(inner, ops.AddColumnOp):
                     type_ = checked_type(inner.column, table, connection)
                     inner.column = changed(inner.column, type=type_)
 

@@ -31,7 +31,7 @@ from websauna_migrate.autogenerate.renames import (
 )
 from websauna_migrate.facts.postgresql import OWN, quote_name
 from websauna_migrate.models.model_sql import applicable_checks, final_name
-from websauna_migrate.models.sqlalchemy_internals import is_created
+from websauna_migrate.models.sqlalchemy_internals import escaped, is_created
 
 #: How PostgreSQL ends the names that it gives by itself.
 AUTOMATIC = ("_pkey", "_fkey", "_key", "_check")
@@ -130,9 +130,11 @@ class Renaming:
         if not self.reflection.has_table(schema, old_table):
             return
         words = {one.old: one.new for one in self.known.tables}
-        words.update(self.plain.columns_of(schema, name))
+        columns = self.plain.columns_of(schema, name)
+        words.update(columns)
         wanted = names_of(self.models[key], self.reflection.connection)
         keys: set[str] = set()
+        mysql = self.reflection.connection.dialect.name in ("mysql", "mariadb")
         for kind in (
             "pk_constraint",
             "foreign_keys",
@@ -147,7 +149,13 @@ class Renaming:
             for one in [facts] if isinstance(facts, dict) else facts:
                 old = one.get("name")
                 new = substituted(str(old), words) if old else None
-                if new and new != old and (new in wanted or new.endswith(AUTOMATIC)):
+                if new not in wanted and old and str(old).startswith(f"{old_table}_"):
+                    # The server makes a name of those of table and columns.
+                    new = name + substituted(str(old).removeprefix(old_table), columns)
+                # MariaDB makes that of a UNIQUE constraint of its first column.
+                of_column = mysql and one.get("column_names", [])[:1] == [old]
+                named = new in wanted or of_column or str(new).endswith(AUTOMATIC)
+                if new and new != old and named:
                     if kind == "indexes" and (one.get("duplicates_constraint") or old in keys):
                         # It goes and comes with its constraint.
                         continue
@@ -202,6 +210,11 @@ class Renaming:
                 existing_comment=before.comment,
             )
             plain = [str(renderers.dispatch(change)(context, change))]
+            if model.computed is not None:
+                # MariaDB would be told of a plain column.
+                return branches(
+                    context, {"mysql": [rename_statement(context, table, old, new)]}, plain
+                )
             if table.autoincrement_column is not model:
                 return plain
             # PostgreSQL warns of the word.
@@ -270,12 +283,12 @@ class Renaming:
     def databases_with(self, model: Table, kind: str, name: str) -> Sequence[str]:
         """Return the databases on which a model's constraint or index has a name.
 
-        PostgreSQL alone makes names by itself from those of table and column; a type's own CHECK is
-        there where the database has no such type.
+        Each makes others from those of table and column; a type's own CHECK is there where the
+        database has no such type.
         """
         connection = self.reflection.connection
-        if name not in names_of(model, connection) and connection.dialect.name == "postgresql":
-            return ["postgresql"]
+        if name not in names_of(model, connection):
+            return [connection.dialect.name.replace("mariadb", "mysql")]
         for check in applicable_checks(model, connection) if kind == "check_constraints" else ():
             if final_name(check, connection) == name:
                 return [one for one in DATABASES if is_created(check, dialect_of(one))]
@@ -319,6 +332,15 @@ def table_rename(one: TableRename) -> ScriptOp:
         lambda context: lines(context, one.old, one.new),
         lambda context: lines(context, one.new, one.old),
     )
+
+
+def rename_statement(context: AutogenContext, table: Table, old: str, new: str) -> str:
+    """Return the line that renames a column on MariaDB, and says nothing else of it."""
+    preparer = dialect_of("mysql").identifier_preparer
+    names = f"{preparer.quote(old)} TO {preparer.quote(new)}"
+    table_name = preparer.format_table(table)
+    sql = f"ALTER TABLE {table_name} RENAME COLUMN {names}"
+    return f"{context.opts['alembic_module_prefix']}execute({escaped(sql)!r})"
 
 
 def substituted(name: str, words: Mapping[str, str]) -> str:

@@ -41,7 +41,9 @@ def keep_unnamed_checks(changes: TableChanges) -> None:
         new = [check_source(text) for text in texts.values()]
         then = [*(text for text in checks.unnamed if text not in checks.lost), *texts.values()]
         changes.ops[:] = [
-            unnamed_check(checks.table, texts[id(op)], then) if id(op) in texts else op
+            unnamed_check(checks.table, texts[id(op)], then, checks.columns)
+            if id(op) in texts
+            else op
             for op in changes.ops
         ]
     kept = [
@@ -53,15 +55,18 @@ def keep_unnamed_checks(changes: TableChanges) -> None:
     changes.table_args = (after, after if changes.stage > 0 else sources)
 
 
-def unnamed_check(table: Table, text: str, among: Sequence[str]) -> ScriptOp:
+def unnamed_check(
+    table: Table, text: str, among: Sequence[str], columns: Sequence[str]
+) -> ScriptOp:
     """Return the operation that adds a CHECK without a name, of which SQLite's new table knows.
 
     PostgreSQL is told of it by the name that it gives, where that is no other one's as well.
 
     :param among: the texts of all CHECKs without a name that the table has then
+    :param columns: those that the table has, or had
     """
-    made = check_named_by_postgresql(table, text)
-    names = [check_named_by_postgresql(table, one).constraint_name for one in among]
+    made = check_named_by_postgresql(table, text, columns)
+    names = [check_named_by_postgresql(table, one, columns).constraint_name for one in among]
     kind = ScriptOp if names.count(made.constraint_name) < 2 else NumberedCheck
 
     def written(operation: ops.MigrateOperation) -> Lines:
@@ -108,10 +113,12 @@ def numbered_check_warnings(
     ]
 
 
-def check_named_by_postgresql(table: Table, text: str) -> ops.CreateCheckConstraintOp:
+def check_named_by_postgresql(
+    table: Table, text: str, columns: Sequence[str]
+) -> ops.CreateCheckConstraintOp:
     """Return what adds a CHECK by the name that PostgreSQL gives to one without."""
     made: Any = ops.CreateCheckConstraintOp(None, table.name, text, schema=table.schema)
-    made.constraint_name = conv(default_name(made, [column.name for column in table.columns]) or "")
+    made.constraint_name = conv(default_name(made, columns) or "")
     return cast(ops.CreateCheckConstraintOp, made)
 
 

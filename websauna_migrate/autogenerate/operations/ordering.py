@@ -149,6 +149,7 @@ def foreign_keys_of(op: WholeTable) -> list[ForeignKeyConstraint]:
 def pending(op: WholeTable, constraints: Sequence[ForeignKeyConstraint], keys: set[Key]) -> bool:
     """Tell whether a table refers to one of some others, or inherits from it."""
     options = op.kw if isinstance(op, ops.CreateTableOp) else op.table_kw
+    constraints = [*constraints, *getattr(op, "apart", ())]
     return not keys.isdisjoint(inherited_keys(options)) or any(
         referenced_key(constraint) in keys - {key_of(op)}
         for constraint in constraints

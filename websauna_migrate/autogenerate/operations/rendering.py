@@ -263,7 +263,7 @@ def spell_for_databases(
                 back = squashed is not None or isinstance(container, ops.DowngradeOps)
                 restore_all(op, back)
                 if isinstance(op, (ops.CreateIndexOp, ops.DropIndexOp)):
-                    if back:
+                    if back and isinstance(op, ops.CreateIndexOp):
                         options = {*op.kw} if squashed is None else CONDITIONS
                         restore_condition(spelling, known(), owned, op, options)
                     op.kw = {key: spelling.of_database(key, one) for key, one in op.kw.items()}
@@ -336,7 +336,7 @@ def restore_condition(
     spelling: Spelling,
     known: Mapping[Place, Written],
     owned: PackageObjects,
-    op: ops.CreateIndexOp | ops.DropIndexOp,
+    op: ops.CreateIndexOp,
     options: Collection[str],
 ) -> None:
     """Let the condition of an index be as an older script has it, if one does.

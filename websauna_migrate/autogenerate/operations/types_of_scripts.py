@@ -14,10 +14,8 @@ from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.operations.script_op import single
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
+from websauna_migrate.models.type_words import one_word
 from websauna_migrate.revision_scripts.written_types import brings_more
-
-#: What MariaDB keeps of a type.
-KEPT_AS = {"BOOL": "TINYINT(1)"}
 
 
 def say_written_types(
@@ -40,6 +38,7 @@ def say_written_types(
         return
     known = owned.written_types
     dialect: Any = context.dialect
+    own = dialect.name.replace("mariadb", "mysql")
     for key, name, holder, attribute in going:
         there = getattr(holder, attribute)
         old = {new: old for old, new in renames.columns_of(*key).items()}
@@ -47,12 +46,11 @@ def say_written_types(
         written = known.get(before, {}).get(old.get(name, name))
         if written is not None and not brings_more(written) and type(written) is not type(there):
             try:
-                word = written.compile(dialect)
-                same = KEPT_AS.get(word, word) == there.compile(dialect)
+                one, other = (type_.compile(dialect) for type_ in (written, there))
             except Exception:
                 # What SQLAlchemy says to a type that a database does not have is of any class.
                 continue
-            if same:
+            if (one_word(own, one) or one) == (one_word(own, other) or other):
                 setattr(holder, attribute, written)
 
 

@@ -1,0 +1,140 @@
+"""What ``ddl_if()`` gives some databases alone comes and goes there, whoever wrote the script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from apps import Workshop
+from test_other_dialects import DATABASES, goes_and_comes, without
+
+HEAD = """
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base()
+POSTGRESQL, SQLITE, MARIADB = "postgresql", "sqlite", ("mysql", "mariadb")
+
+def check(text, name="told"):
+    return sa.CheckConstraint(text, name=name)
+
+def unique(name, *columns):
+    return sa.UniqueConstraint(*columns, name=name)
+
+def unless_sqlite(ddl, target, bind, dialect, **given):
+    return dialect.name != "sqlite"
+
+def table(name, *parts):
+    sa.Table(name, Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("n", sa.Integer), sa.Column("s", sa.String(20)), *parts)
+
+table("parent")
+"""
+
+KEY = 'sa.ForeignKeyConstraint(["n"], ["parent.id"], name="key")'
+
+#: What each table has, by state.
+PARTS = {
+    **{
+        f"{kind}_{database.lower()}": (
+            f"{one}.ddl_if(dialect={database})",
+            "",
+            f"{other}.ddl_if(dialect={database})",
+            other,
+        )
+        for database in ("POSTGRESQL", "SQLITE", "MARIADB")
+        for kind, one, other in (
+            ("checked", 'check("n > 0")', 'check("n > 1")'),
+            ("indexed", 'sa.Index("ix_{}", "n")', 'sa.Index("ix_{}", "n", "s", unique=True)'),
+            (
+                "unique",
+                'sa.UniqueConstraint("n", name="uq_{}")',
+                'sa.UniqueConstraint("n", "s", name="uq_{}")',
+            ),
+        )
+    },
+    "key": (f"{KEY}.ddl_if(dialect=POSTGRESQL)", "", f"{KEY}.ddl_if(dialect=SQLITE)", KEY),
+    "asked": (
+        'check("n > 0").ddl_if(callable_=unless_sqlite)',
+        'check("n > 5").ddl_if(callable_=unless_sqlite)',
+        "",
+        'check("n > 0").ddl_if(callable_=unless_sqlite)',
+    ),
+    "each": (
+        'check("n > 0").ddl_if(dialect=POSTGRESQL), check("n > 1").ddl_if(dialect=SQLITE)',
+        'check("n > 1").ddl_if(dialect=POSTGRESQL), check("n > 2").ddl_if(dialect=MARIADB)',
+        'check("n > 1")',
+        'check("n > 1").ddl_if(dialect=POSTGRESQL), check("n > 0").ddl_if(dialect=SQLITE)',
+    ),
+}
+
+
+def models(state: int) -> str:
+    """Return the models."""
+    tables = [f"table({name!r}, {parts[state]})" for name, parts in PARTS.items()]
+    return HEAD + "\n".join(one.replace("{}", one.split("'")[1]) for one in tables)
+
+
+@pytest.mark.parametrize("author", DATABASES)
+def test_each_database_gets_what_create_all_gives_it(
+    workshop: Workshop, request: pytest.FixtureRequest, author: str
+) -> None:
+    urls = {one: request.getfixturevalue(f"{one}_url") for one in DATABASES}
+    folder = workshop.package("shop", models(0))
+    for state in range(4):
+        (folder / "models.py").write_text(models(state))
+        workshop.forget()
+        (made,) = workshop.service(urls[author]).revision("next", autogenerate=True)
+        assert made.warnings == ()
+        for url in urls.values():
+            site = workshop.service(url)
+            site.upgrade()
+            assert site.check().problems == ()
+            site.downgrade("shop@-1")
+            if state:
+                (folder / "models.py").write_text(models(state - 1))
+                with without(workshop, made.path):
+                    assert workshop.service(url).check().problems == ()
+                (folder / "models.py").write_text(models(state))
+                workshop.forget()
+            site = workshop.service(url)
+            site.upgrade()
+            assert site.check().problems == ()
+    assert workshop.service(urls[author]).revision("nothing", autogenerate=True) == ()
+
+
+EXCLUDED = """
+table("t"{})
+"""
+EXCLUSION = """, postgresql.ExcludeConstraint(("n", "="), name="ex", using="btree").ddl_if(
+    dialect=POSTGRESQL)"""
+
+
+def test_what_is_not_read_from_a_script_is_left_to_a_person(
+    workshop: Workshop, sqlite_url: str, postgresql_url: str
+) -> None:
+    folder = workshop.package("shop", HEAD + EXCLUDED.format(EXCLUSION))
+    workshop.service(sqlite_url).revision("begin", autogenerate=True)
+    for url in (sqlite_url, postgresql_url):
+        goes_and_comes(workshop.service(url))
+    (folder / "models.py").write_text(HEAD + EXCLUDED.format(""))
+    workshop.forget()
+    (made,) = workshop.service(sqlite_url).revision("end", autogenerate=True)
+    path = Path(made.path)
+    source = path.read_text()
+    (line,) = [
+        one
+        for one in source.partition("def downgrade")[0].splitlines()
+        if 'on postgresql "ex" goes or changes, and what made it is not read' in one
+    ]
+    by_hand = """
+    if op.get_context().dialect.name == "postgresql":
+        op.drop_constraint("ex", "t")"""
+    path.write_text(source.replace(line, line + by_hand, 1))
+    for url in (sqlite_url, postgresql_url):
+        workshop.forget()
+        site = workshop.service(url)
+        site.upgrade()
+        assert site.check().problems == ()

@@ -1,0 +1,282 @@
+"""Constraints and indexes that some databases alone have, by ``ddl_if()``.
+
+The facts tell what the author's database has of them. What the others have the scripts say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+from sqlalchemy import CheckConstraint, Constraint, ForeignKeyConstraint, Index, Table
+from sqlalchemy.engine import Dialect
+
+from websauna_migrate.alembic_adapter.unnamed_constraints import AUTOMATIC
+from websauna_migrate.alembic_adapter.written_expressions import DATABASES, Spelling, dialects_of
+from websauna_migrate.autogenerate.compare.by_hand import by_hand
+from websauna_migrate.autogenerate.compare.constraints import KINDS, check_addition
+from websauna_migrate.autogenerate.compare.parts_of_scripts import creation_of, differs, words_of
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.renames import Renames
+from websauna_migrate.models.model_sql import final_name
+from websauna_migrate.models.sqlalchemy_internals import has_condition, is_created
+from websauna_migrate.revision_scripts.written_parts import Part, Parts, parts_on
+
+Item: TypeAlias = Constraint | Index
+
+CREATES = (ops.AddConstraintOp, ops.CreateIndexOp)
+#: Places before and behind a table's other changes.
+FIRST, LAST = -1, 10
+
+DROPS = (ops.DropConstraintOp, ops.DropIndexOp)
+
+
+class ConditionalParts:
+    """What some databases of a package alone have of its tables."""
+
+    def __init__(
+        self,
+        owned: PackageObjects,
+        context: AutogenContext,
+        others: Sequence[str],
+        renames: Renames,
+    ) -> None:
+        """Keep what is asked.
+
+        :param others: the databases besides the author's
+        :param renames: those of the new script
+        """
+        self.owned = owned
+        self.context = context
+        assert context.connection is not None
+        self.connection = context.connection
+        self.own = self.connection.dialect.name.replace("mariadb", "mysql")
+        self.others = others
+        self.databases = [one for one in DATABASES if one == self.own or one in others]
+        self.renames = renames
+        #: What is left to a person, by table.
+        self.left: dict[Key, list[ScriptOp]] = {}
+
+    @cached_property
+    def written(self) -> Mapping[str, Parts | None]:
+        """What the scripts made, by database; nothing if that is the same on all of them."""
+        older = self.owned.older_operations(self.context.opts.get("older_scripts"))
+        items = (item for table in self.owned.tables for item in items_of(table))
+        if not any(one.runs.tests for one in older) and not any(map(self.is_partial, items)):
+            return dict.fromkeys(self.databases)
+        return {one: parts_on(DATABASES[one], older) for one in self.databases}
+
+    def is_on(self, item: Item, database: str) -> bool:
+        """Tell whether a database gets a constraint or index of the models."""
+        own: Sequence[Dialect] = [self.connection.dialect]
+        try:
+            dialects = own if database == self.own else dialects_of(database)
+            return any(is_created(item, one) for one in dialects)
+        except Exception:
+            # What an application's function says to a database that is not there is of any class.
+            return False
+
+    def is_partial(self, item: object) -> bool:
+        """Tell whether a part of a table has a condition that some databases do not meet."""
+        return (
+            isinstance(item, Item)
+            and has_condition(item)
+            and not all(self.is_on(item, one) for one in self.databases)
+        )
+
+    # New tables
+
+    def take_out(
+        self, op: ops.CreateTableOp, table: Table, followers: Sequence[TableChanges]
+    ) -> TableChanges:
+        """Take such parts out of a new table, and return what creates them behind it.
+
+        :param followers: what creates the indexes of new tables
+        """
+        items = [one for one in items_of(table) if self.is_partial(one)]
+        names = {str(one.name) for one in items if isinstance(one, Index)}
+        taken = {id(one) for one in items}
+        op.columns = [one for one in op.columns if id(one) not in taken]
+        apart: Any = op
+        apart.apart = [one for one in items if isinstance(one, ForeignKeyConstraint)]
+        for changes in followers:
+            if (changes.schema, changes.table_name) == (op.schema, op.table_name):
+                changes.ops[:] = [
+                    one for one in changes.ops if getattr(one, "index_name", None) not in names
+                ]
+        behind = TableChanges(op.table_name, [], schema=op.schema)
+        for item in sorted(items, key=lambda one: str(one.name)):
+            databases = [one for one in self.databases if self.is_on(item, one)]
+            if databases and self.is_wanted(item, reflected=False):
+                behind.ops.append(self.creation(table, item, databases))
+        return behind
+
+    # Tables that are there
+
+    @property
+    def tables(self) -> Iterator[Key]:
+        """The tables of the models that have such parts, or had them."""
+        return (self.owned.key_of(one) for one in self.owned.tables if self.names(one))
+
+    def names(self, table: Table) -> set[str]:
+        """Return the names of what some databases alone have, or had, of a table."""
+        items = [one for one in items_of(table) if self.is_partial(one)]
+        found = {name for one in items if (name := final_name(one, self.connection)) is not None}
+        there = [parts for one in self.databases if (parts := self.parts(one, table)) is not None]
+        for name in {name for parts in there for name in parts}:
+            states = {words_of(parts.get(name)) for parts in there}
+            # One that may be there is left to the facts, and what has no name has several.
+            unsure = any(name in parts and parts[name] is None for parts in there)
+            if len(states) > 1 and not unsure and not AUTOMATIC.fullmatch(name):
+                found.add(name)
+        return found
+
+    def complete(self, changes: TableChanges, table: Table) -> None:
+        """Let a table's changes be made where they are needed, and add those of other databases."""
+        known = {one: self.parts(one, table) for one in self.databases}
+        for name in sorted(self.names(table)):
+            items = [one for one in items_of(table) if final_name(one, self.connection) == name]
+            self.complete_part(changes, table, name, items, known)
+
+    def parts(self, database: str, table: Table) -> Mapping[str, Part | None] | None:
+        """Return what the scripts made of a table; ``None`` if that is not known."""
+        written = self.written[database]
+        schema, name = self.owned.key_of(table)
+        if written is None or self.renames.columns_of(schema, name):
+            return None
+        old = self.renames.old_table(schema, name)
+        found: dict[str, Part | None] = {}
+        for key in self.owned.forms(schema, old):
+            found.update(written.get(key, {}))
+        return found
+
+    def complete_part(
+        self,
+        changes: TableChanges,
+        table: Table,
+        name: str,
+        items: Sequence[Item],
+        known: Mapping[str, Mapping[str, Part | None] | None],
+    ) -> None:
+        """Complete the changes of a table by those of its constraints and indexes of one name.
+
+        What is not known of another database, or the same there, is as on the author's.
+        """
+        own = {type_: self.operation(changes, type_, name) for type_ in (CREATES, DROPS)}
+        models = {
+            database: item
+            for database in self.databases
+            for item in items
+            if self.is_on(item, database)
+        }
+        drops = [self.own] if own[DROPS] is not None else []
+        adds = [self.own] if own[CREATES] is not None else []
+        before = {one: (parts or {}).get(name) for one, parts in known.items()}
+        for database in self.others:
+            model, part, parts = models.get(database), before[database], known[database]
+            unsure = parts is None or (name in parts and part is None)
+            same = words_of(part) == words_of(before[self.own]) and model is models.get(self.own)
+            if unsure or same:
+                drops += [database] if own[DROPS] is not None else []
+                adds += [database] if own[CREATES] is not None and model is not None else []
+                continue
+            spelling = Spelling(self.context)
+            spelling.databases = self.databases
+            changed = model is not None and differs(part, model, database, spelling)
+            if part is not None and (model is None or changed):
+                drops.append(database)
+            if model is not None and (part is None or changed):
+                adds.append(database)
+        for databases in alike({one: words_of(before[one]) for one in drops}):
+            self.drop(changes, table, name, own[DROPS], before, databases)
+        for databases in alike({one: id(models.get(one)) for one in adds}):
+            op = own[CREATES]
+            if self.own in databases and op is not None:
+                self.limit(op, databases)
+            elif self.is_wanted(models[databases[0]], reflected=False):
+                changes.ops.append(self.creation(table, models[databases[0]], databases))
+
+    def operation(
+        self, changes: TableChanges, types: tuple[type[Any], ...], name: str
+    ) -> ops.MigrateOperation | None:
+        """Return the operation that creates or drops a constraint or index of a name."""
+        for op in changes.ops:
+            given: object = getattr(op, "constraint_name", getattr(op, "index_name", None))
+            limited = getattr(op, "only", ())
+            if isinstance(op, types) and not limited and given is not None and str(given) == name:
+                found: ops.MigrateOperation = op
+                return found
+        return None
+
+    def drop(
+        self,
+        changes: TableChanges,
+        table: Table,
+        name: str,
+        op: ops.MigrateOperation | None,
+        before: Mapping[str, Part | None],
+        databases: Sequence[str],
+    ) -> None:
+        """Let what some databases have go there."""
+        if self.own in databases and op is not None:
+            self.limit(op, databases)
+            return
+        part = before[databases[0]]
+        creation = None if part is None else creation_of(part, table, name)
+        if creation is None:
+            words = f'table "{table.name}": on {" and ".join(databases)} "{name}" goes or changes'
+            words += ", and what made it is not read from the scripts"
+            self.left.setdefault(self.owned.key_of(table), []).append(by_hand(words))
+            return
+        item: Item = (
+            creation.to_index()
+            if isinstance(creation, ops.CreateIndexOp)
+            else creation.to_constraint()
+        )
+        if self.is_wanted(item, reflected=True):
+            drop = creation.reverse()
+            self.limit(drop, databases)
+            changes.ops.append(drop)
+
+    def creation(self, table: Table, item: Item, databases: Sequence[str]) -> ops.MigrateOperation:
+        """Return the operation that creates a constraint or index on some databases."""
+        op: ops.MigrateOperation
+        if isinstance(item, Index):
+            op = ops.CreateIndexOp.from_index(item)
+        elif isinstance(item, CheckConstraint):
+            op = check_addition(self.context, table, item)
+        else:
+            op = ops.AddConstraintOp.from_constraint(item)
+        self.limit(op, databases)
+        return op
+
+    def limit(self, op: ops.MigrateOperation, databases: Sequence[str]) -> None:
+        """Let an operation be for some databases; for all of them it needs no word."""
+        limited: Any = op
+        limited.only = () if len(databases) == len(self.databases) else tuple(databases)
+        if limited.only and isinstance(op, (ops.CreateIndexOp, ops.DropIndexOp)):
+            # SQLite's batches do not know one of expressions: it is not there meanwhile.
+            limited.place = FIRST if isinstance(op, ops.DropIndexOp) else LAST
+
+    def is_wanted(self, item: Item, *, reflected: bool) -> bool:
+        """Tell whether the filters of ``env.py`` let a constraint or index through."""
+        kind = next((one.filter for one in KINDS.values() if isinstance(item, one.model)), None)
+        kind = "index" if isinstance(item, Index) else kind
+        filters: Any = self.context.run_object_filters
+        return kind is None or bool(filters(item, item.name, kind, reflected, None))
+
+
+def items_of(table: Table) -> list[Item]:
+    """Return the constraints and indexes of a table."""
+    return [*table.constraints, *table.indexes]
+
+
+def alike(found: Mapping[str, object]) -> Iterator[list[str]]:
+    """Yield databases, those together that have one value."""
+    for value in dict.fromkeys(found.values()):
+        yield [one for one, other in found.items() if other == value]
