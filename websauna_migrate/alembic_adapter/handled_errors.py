@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 
@@ -38,7 +37,6 @@ def frames_of_script() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-@lru_cache(maxsize=64)
 def handled_lines(path: str) -> frozenset[int]:
     """Return the lines of a file whose errors it handles itself; none if it cannot be read."""
     try:

@@ -169,10 +169,9 @@ class PackageEnvironment:
         :param default_schemas: those that a name without one may mean
         :raises EnvironmentFailure: if ``env.py`` names one
         """
-        setting = f"version_table.{self.package.name}"
-        table, named = self.package.history_table, f"version_table.{self.package.name}"
+        table, by_package = self.package.history_table, f"version_table.{self.package.name}"
         for option, ours, setting, same in (
-            ("version_table", table, named, ()),
+            ("version_table", table, by_package, ()),
             ("version_table_schema", self.schema, "version_table_schema", default_schemas),
         ):
             given = options.get(option)
