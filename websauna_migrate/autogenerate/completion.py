@@ -150,22 +150,11 @@ class Completion:
         named = NamedTypes(self.owned, self.reflection, self.found, self.context)
         types = named.operations(self.upgrade)
         self.upgrade.ops[:] = [TableChanges.of(one) for one in self.upgrade.ops]
-        covered = {
-            (column.table.name, column.name)
-            for one in types
-            if isinstance(one, EnumChange)
-            for column in one.columns
-        }
-        for table in self.existing_tables:
-            self.compare(table, covered)
-        self.add_unseen(named)
-        for table in self.existing_tables:
-            self.free_keys(table)
-        if self.database == "sqlite":
-            self.complete_new_tables()
+        changes = [one for one in types if isinstance(one, EnumChange)]
+        self.compare_tables(named, changes)
         beside = SchemaObjects(self.owned, self.reflection)
         objects = beside.operations(self.upgrade)
-        self.keep_computed([one for one in types if isinstance(one, EnumChange)])
+        self.keep_computed(changes)
         self.give_conditions()
         if is_for_others(self.context):
             self.leave_to_servers()
@@ -206,6 +195,20 @@ class Completion:
             *self.sequences(beside),
         ]
         self.tell_the_rest()
+
+    def compare_tables(self, named: NamedTypes, types: Sequence[EnumChange]) -> None:
+        """Complete the changes of each table.
+
+        :param types: changes of types, which change their columns too
+        """
+        covered = {(one.table.name, one.name) for change in types for one in change.columns}
+        for table in self.existing_tables:
+            self.compare(table, covered)
+        self.add_unseen(named)
+        for table in self.existing_tables:
+            self.free_keys(table)
+        if self.database == "sqlite":
+            self.complete_new_tables()
 
     def add_unseen(self, named: NamedTypes) -> None:
         """Add changes of columns that this database does not see, also of tables that are equal."""

@@ -240,7 +240,7 @@ class Graph:
     def depended_on(self, nodes: Iterable[int]) -> set[int]:
         """Return some nodes and all that they come after in Alembic's own words.
 
-        These are ``down_revision``, and ``depends_on`` in whatever package.
+        These are ``down_revision``, and ``depends_on`` of any package.
         """
 
         def links(node: int) -> Iterator[int]:
