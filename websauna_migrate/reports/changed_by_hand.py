@@ -77,7 +77,7 @@ def moved_by_no_run(
 ) -> dict[str, KeptFacts]:
     """Return packages whose histories are others than behind the newest run, and what was kept.
 
-    Someone ran SQL, or plain Alembic; a stamp since then is the service's own.
+    SQL or plain Alembic did that; a stamp since then is the service's own.
 
     :param kept: what :func:`kept_by_newest` returned
     :param applied: the rows of each history table
