@@ -23,7 +23,6 @@ from websauna_migrate.alembic_adapter.plain_env import is_asynchronous
 from websauna_migrate.alembic_adapter.type_memory import TypeMemory
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.packages import MigrationPackage
-from websauna_migrate.config.template import template_folder
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.database.engines import ASYNCHRONOUS, with_asynchronous_driver
 from websauna_migrate.revision_scripts.revision_reader import ScriptReader
@@ -115,10 +114,13 @@ class PackageEnvironment:
             for key, value in values.items():
                 if section != self.options.main_section or key not in NOT_SHARED:
                     config.set_section_option(section, key, value.replace("%", "%%"))
-        there = self.package.script_directory.is_dir()
-        main = {
-            "script_location": str(self.package.script_directory if there else template_folder())
-        }
+        directory = self.package.script_directory
+        if not directory.is_dir():
+            # Mostly, it is there.
+            from websauna_migrate.config.template import template_folder
+
+            directory = template_folder()
+        main = {"script_location": str(directory)}
         if self.package.own_version_locations:
             main["path_separator"] = "newline"
             main["version_locations"] = "\n".join(
