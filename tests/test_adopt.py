@@ -960,7 +960,7 @@ def test_one_project_that_became_several_packages(story: Story) -> None:
 
 
 def test_the_files_of_an_installed_add_on_stay(
-    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite_url: str
 ) -> None:
     """Its scripts make a table that a class of the application has, as add-ons of mixins do."""
     monkeypatch.chdir(workshop.root)
@@ -985,11 +985,11 @@ def test_the_files_of_an_installed_add_on_stay(
     gear = MODELS.replace("class Page", "class Gear").replace('"pages"', '"gears"')
     app = workshop.package("fooapp", gear)
     ini = workshop.application(
-        "fooapp", workshop.root / "development.ini", database_url, "acme_gears", "fooapp"
+        "fooapp", workshop.root / "development.ini", sqlite_url, "acme_gears", "fooapp"
     )
     plain = Config()
     plain.set_main_option("script_location", str(folder / "alembic"))
-    plain.set_main_option("sqlalchemy.url", database_url.replace("%", "%%"))
+    plain.set_main_option("sqlalchemy.url", sqlite_url.replace("%", "%%"))
     alembic.command.upgrade(plain, "head")
 
     def ws(*words: str) -> Any:
@@ -1003,7 +1003,7 @@ def test_the_files_of_an_installed_add_on_stay(
     assert "gears_version stays because its env.py is not this project's" in typed.out
     assert "websauna_migrate.version_table.acme_gears = gears_version" in ini.read_text()
     assert installed() == before
-    assert rows(database_url, "SELECT version_num FROM gears_version") == [("g1",)]
+    assert rows(sqlite_url, "SELECT version_num FROM gears_version") == [("g1",)]
     typed = ws("check")
     assert typed.status == 0, typed
     assert (

@@ -806,7 +806,7 @@ def test_alembic_postgresql_enum_compares_nothing_besides(
 
 @pytest.mark.parametrize("owner", ["class", "info"])
 def test_a_package_has_tables_on_the_base_of_another(
-    workshop: Workshop, tmp_path: Path, database_url: str, owner: str
+    workshop: Workshop, tmp_path: Path, sqlite_url: str, owner: str
 ) -> None:
     base = BASE + TABLE.format(cls="Page", table="pages", column="sa.Integer")
     own = TABLE.format(cls="Note", table="notes", column='sa.ForeignKey("pages.id")')
@@ -824,7 +824,7 @@ def test_a_package_has_tables_on_the_base_of_another(
         before = 'INFO = {"package": "addon"}\n' + dedent(base)
     workshop.package("app", base)
     path.write_text(before + dedent(own))
-    ini = workshop.application("app", tmp_path / "app.ini", database_url, "app", "addon")
+    ini = workshop.application("app", tmp_path / "app.ini", sqlite_url, "app", "addon")
 
     def ws(*words: str) -> Any:
         return workshop.ws(ini, "-x", "packages=all", *words)
@@ -845,13 +845,13 @@ def test_a_package_has_tables_on_the_base_of_another(
 
 @pytest.mark.parametrize("begins", ["by hand", "by autogenerate"])
 def test_scripts_are_in_a_folder_of_their_own(
-    workshop: Workshop, tmp_path: Path, database_url: str, begins: str
+    workshop: Workshop, tmp_path: Path, sqlite_url: str, begins: str
 ) -> None:
     models = BASE + TABLE.format(cls="Thing", table="things", column="sa.Integer")
     package = workshop.package("shop", models)
     folder = tmp_path / "elsewhere" / "scripts"
     settings = {"version_locations.shop": "%(here)s/elsewhere/scripts"}
-    ini = workshop.application("shop", tmp_path / "app.ini", database_url, **settings)
+    ini = workshop.application("shop", tmp_path / "app.ini", sqlite_url, **settings)
     if begins == "by hand":
         columns = 'sa.Column("id", sa.Integer, primary_key=True), sa.Column("x", sa.Integer)'
         made = workshop.script(
@@ -867,7 +867,7 @@ def test_scripts_are_in_a_folder_of_their_own(
     for words in ("upgrade", "check", "check --fresh", "downgrade -1", "upgrade"):
         typed = workshop.ws(ini, *words.split())
         assert typed.status == 0, (words, typed)
-    assert "things" in sa.inspect(sa.create_engine(database_url)).get_table_names()
+    assert "things" in sa.inspect(sa.create_engine(sqlite_url)).get_table_names()
     path = package / "models.py"
     path.write_text(path.read_text() + "    y = sa.Column(sa.Integer)\n")
     assert workshop.ws(ini, "revision", "--autogenerate", "-m", "two").status == 0

@@ -258,7 +258,7 @@ def journey(examples: int) -> Any:
     return lambda function: options(given_(function))
 
 
-@journey(12)
+@journey(8)
 def test_rows_survive_on_sqlite(
     tmp_path: Path, first: Models, second: Models, values: Any, conventions: bool
 ) -> None:

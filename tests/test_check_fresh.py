@@ -459,17 +459,6 @@ def test_an_env_py_that_takes_the_real_database_is_told_what_to_take(
     assert not service.upgrade().steps
 
 
-def test_a_history_table_that_is_named_is_no_object_of_the_scripts(
-    workshop: Workshop, database_url: str
-) -> None:
-    workshop.package("app", MODELS.format(name="User", table="users"))
-    service = workshop.service(database_url, **{"version_table.app": "alembic_version"})
-    (written,) = service.revision("First", autogenerate=True)
-    assert not written.warnings
-    service = workshop.service(database_url, **{"version_table.app": "alembic_version"})
-    assert service.check(fresh=True).problems == ()
-
-
 def test_of_many_notes_of_one_kind_in_many_packages_too(
     workshop: Workshop, sqlite_url: str
 ) -> None:

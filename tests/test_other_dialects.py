@@ -722,13 +722,12 @@ table("p"); table("q")
 """
 
 
-@pytest.mark.parametrize(
-    ("author", "other"), [(a, b) for a in DATABASES for b in DATABASES if a != b]
-)
+@pytest.mark.parametrize("author", DATABASES)
 def test_constraints_without_a_name_go_and_come_on_another_database(
-    workshop: Workshop, request: pytest.FixtureRequest, author: str, other: str
+    workshop: Workshop, request: pytest.FixtureRequest, author: str
 ) -> None:
-    url, there = (request.getfixturevalue(f"{one}_url") for one in (author, other))
+    urls = [request.getfixturevalue(f"{one}_url") for one in DATABASES]
+    url = urls[DATABASES.index(author)]
     states = [
         WITHOUT_NAMES_HEAD + "\n".join(each[number] for each in WITHOUT_NAMES.values())
         for number in range(3)
@@ -738,7 +737,7 @@ def test_constraints_without_a_name_go_and_come_on_another_database(
         (folder / "models.py").write_text(state)
         workshop.forget()
         (made,) = workshop.service(url).revision("next", autogenerate=True, allow_drops=True)
-        for each in (url, there):
+        for each in urls:
             site = workshop.service(each)
             site.upgrade()
             assert site.check().problems == ()
@@ -755,7 +754,7 @@ def test_constraints_without_a_name_go_and_come_on_another_database(
             if number == 0:
                 for one in ("p (id) VALUES (1)", "q (id) VALUES (1)", "b (id, c) VALUES (1, 1)"):
                     execute(each, f"INSERT INTO {one}")
-    assert rows(there, "SELECT c FROM b") == [(1,)]
+    assert [rows(each, "SELECT c FROM b") for each in urls] == [[(1,)]] * 3
 
 
 def test_sql_for_mariadb_finds_constraints_without_a_name(
@@ -816,13 +815,12 @@ sa.Table("{table}", Base.metadata, sa.Column("id", sa.{number}, primary_key=True
 """
 
 
-@pytest.mark.parametrize(
-    ("author", "other"), [(a, b) for a in DATABASES for b in DATABASES if a != b]
-)
+@pytest.mark.parametrize("author", DATABASES)
 def test_constraints_without_a_name_of_what_is_renamed(
-    workshop: Workshop, request: pytest.FixtureRequest, author: str, other: str
+    workshop: Workshop, request: pytest.FixtureRequest, author: str
 ) -> None:
-    url, there = (request.getfixturevalue(f"{one}_url") for one in (author, other))
+    urls = [request.getfixturevalue(f"{one}_url") for one in DATABASES]
+    url = urls[DATABASES.index(author)]
     first = {"table": "t", "column": "c", "rule": "", "unique": "", "least": 0}
     first["number"] = "Integer"
     added = {**first, "rule": ", ondelete='CASCADE'", "unique": ", unique=True"}
@@ -837,7 +835,7 @@ def test_constraints_without_a_name_of_what_is_renamed(
         renames = {"rename_tables": ["t:goods"], "rename_columns": ["goods.c:part"]}
         service = workshop.service(url)
         made += service.revision("next", autogenerate=True, **(renames if state is renamed else {}))
-        for each in (url, there):
+        for each in urls:
             site = workshop.service(each)
             site.upgrade()
             assert site.check().problems == ()
@@ -846,15 +844,15 @@ def test_constraints_without_a_name_of_what_is_renamed(
     for number in (2, 1, 0):
         (folder / "models.py").write_text(RENAMED_PARTS.format(**states[number]))
         workshop.forget()
-        for each in (url, there):
+        for each in urls:
             site = workshop.service(each)
             site.downgrade("shop@-1")
         aside = Path(made[number + 1].path)
         aside.rename(aside.with_suffix(".aside"))
         workshop.forget()
-        for each in (url, there):
+        for each in urls:
             assert workshop.service(each).check().problems == ()
-    assert rows(there, "SELECT c, n FROM t") == [(1, 7)]
+    assert [rows(each, "SELECT c, n FROM t") for each in urls] == [[(1, 7)]] * 3
 
 
 #: Ways to drop a key that may not be there, each with what may be around it.

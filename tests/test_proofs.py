@@ -513,10 +513,14 @@ def test_what_env_py_sets_and_leaves_out_holds(postgresql: Site) -> None:
     assert "'age'" in site.newest() and "'secret'" not in site.newest()
 
 
-@pytest.mark.parametrize("by", ["setting", "registration"])
+@pytest.mark.parametrize(
+    ("by", "database"),
+    [("setting", "sqlite"), ("setting", "mariadb"), ("registration", "postgresql")],
+)
 def test_a_history_table_of_another_name_is_no_difference(
-    workshop: Workshop, tmp_path: Path, database_url: str, by: str
+    workshop: Workshop, tmp_path: Path, request: pytest.FixtureRequest, by: str, database: str
 ) -> None:
+    database_url = request.getfixturevalue(f"{database}_url")
     models = """
         import sqlalchemy as sa
         from sqlalchemy.orm import declarative_base
