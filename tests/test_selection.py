@@ -245,7 +245,9 @@ def test_no_current_package_is_an_error_that_lists_the_known_ones(
     assert caught.value.kind == "unclear"
     assert str(caught.value) == (
         f'{reason}, and "{tmp_path}" is in no registered package.\n'
-        'Say which package is meant: -x packages=all, or one or more of "sel_addon".'
+        'Say which package is meant: -x packages=all, or one or more of "sel_addon".\n'
+        "To say once which one is the application's own, set: "
+        "websauna_migrate.package = sel_addon"
     )
     assert caught.value.exit_code == 2
 

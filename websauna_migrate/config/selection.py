@@ -30,8 +30,14 @@ class UnknownPackage(UsageError, LookupError):
     :ivar packages: the names from which to choose
     """
 
-    def __init__(self, name: str, packages: Sequence[str], *, reason: str = "") -> None:
-        """Build the message; ``reason`` says why a name has to be given."""
+    def __init__(
+        self, name: str, packages: Sequence[str], *, reason: str = "", remedy: str = ""
+    ) -> None:
+        """Build the message.
+
+        :param reason: why a name has to be given
+        :param remedy: what else helps, a line of its own
+        """
         self.name = name
         self.packages = tuple(packages)
         if not packages:
@@ -44,7 +50,7 @@ class UnknownPackage(UsageError, LookupError):
             self.kind = "unclear"
             message = (
                 f"{reason}\nSay which package is meant: -x packages=all, or one or more of "
-                f"{in_quotes(packages)}."
+                f"{in_quotes(packages)}.{remedy}"
             )
         else:
             self.kind = "name"
@@ -137,7 +143,11 @@ def current_package(packages: Sequence[str], application: str | None, cwd: Path)
         else f'The application\'s own package "{application}" is not registered for migrations'
     )
     reason = f'{reason}, and "{here}" is in no registered package.'
-    raise UnknownPackage("", packages, reason=reason)
+    remedy = (
+        "\nTo say once which one is the application's own, set: "
+        f"websauna_migrate.package = {packages[0]}"
+    )
+    raise UnknownPackage("", packages, reason=reason, remedy=remedy)
 
 
 def territories(name: str) -> tuple[Path, ...]:
