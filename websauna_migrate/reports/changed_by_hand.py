@@ -82,8 +82,7 @@ def moved_by_no_run(
     :param kept: what :func:`kept_by_newest` returned
     :param applied: the rows of each history table
     """
-    found: dict[str, KeptFacts] = {}
-    stamps = site.ledger.stamps(connection)
+    moved: dict[str, KeptFacts] = {}
     for name in selected:
         base = base_of(kept, name)
         then = base.prints.units
@@ -92,12 +91,17 @@ def moved_by_no_run(
             continue
         now = history_fact(name, applied[name])
         before = then.get(unit_of(now), print_of((history_fact(name, ()),)))
-        stamped = [one for one in stamps if one.package == name and one.started >= base.started]
-        rows = stamped[-1].revision.split() if stamped else ()
-        by_stamp = stamped and history_fact(name, [one for one in rows if one != "base"]) == now
-        if print_of((now,)) != before and not by_stamp:
-            found[name] = base
-    return found
+        if print_of((now,)) != before:
+            moved[name] = base
+    # Mostly there is none, and stamps need not be read. The last one of a package counts.
+    stamps = {one.package: one for one in site.ledger.stamps(connection)} if moved else {}
+    return {
+        name: base
+        for name, base in moved.items()
+        if (stamp := stamps.get(name)) is None
+        or stamp.started < base.started
+        or {*stamp.revision.split()} - {"base"} != {*applied[name]}
+    }
 
 
 def base_of(kept: Sequence[KeptFacts], package: str) -> KeptFacts:

@@ -13,7 +13,7 @@ from websauna_migrate.revision_scripts.written_types import (
     Operation,
     batch_key,
     everything,
-    may_change,
+    running_on,
 )
 
 #: What makes a constraint or index, with Alembic's word for its kind.
@@ -58,11 +58,8 @@ def parts_on(dialects: Collection[str], operations: Iterable[Operation]) -> Part
     found: Parts = {}
     #: Tables with types that bring CHECKs, whose names are not said.
     checked: set[Key] = set()
-    for operation in operations:
+    for operation, changes in running_on(dialects, operations):
         call, name, batch, runs = operation
-        if not runs.may_run(dialects):
-            continue
-        changes = may_change(call, name, batch)
         if changes is everything:
             return None
         if changes is not None:

@@ -135,6 +135,18 @@ def may_change(
     return None
 
 
+def running_on(
+    dialects: Collection[str], operations: Iterable[Operation]
+) -> Iterator[tuple[Operation, Callable[[str, str], bool] | None]]:
+    """Yield the operations that may run on a database, with what :func:`may_change` says of each.
+
+    :param dialects: the names of SQLAlchemy's dialects that run on it
+    """
+    for one in operations:
+        if one.runs.may_run(dialects):
+            yield one, may_change(one.call, one.name, one.batch)
+
+
 def everything(table: str, part: str) -> bool:
     """Tell that an operation may change any part of any table."""
     return True
@@ -183,11 +195,7 @@ def types_on(
     """
     found: Types = {}
     for package, operations in scripts:
-        for operation in operations:
-            call, name, batch, runs = operation
-            if not runs.may_run(dialects):
-                continue
-            changes = may_change(call, name, batch)
+        for (call, name, batch, runs), changes in running_on(dialects, operations):
             if changes is everything:
                 for one in [one for one in found if is_of(package, one)]:
                     del found[one]
