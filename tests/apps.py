@@ -17,7 +17,7 @@ from pyramid.config import Configurator
 from websauna_migrate.cli.ws_alembic import main
 from websauna_migrate.interfaces import IMigrationService
 
-__all__ = ["Typed", "Workshop"]
+__all__ = ["THING", "Typed", "Workshop"]
 
 SCRIPT = '''"""{message}"""
 from alembic import op
@@ -39,6 +39,19 @@ def downgrade():
 {downgrade}
 '''
 
+
+#: Models with one table of one column; its class comes last.
+THING = """
+import sqlalchemy as sa
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base()
+
+
+class Thing(Base):
+    __tablename__ = "thing"
+    id = sa.Column(sa.Integer, primary_key=True)
+"""
 
 HEAD_OF_MAIN = "\n\ndef main(global_config, **settings):\n"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from apps import Workshop
+from apps import THING, Workshop
 from runs import execute as do
 from runs import table as made
 
@@ -260,18 +260,7 @@ def test_what_was_applied_by_sql_is_no_change_by_hand(
     workshop: Workshop, tmp_path: Path, request: pytest.FixtureRequest, server: str
 ) -> None:
     database_url = request.getfixturevalue(f"{server}_url")
-    models = """
-        import sqlalchemy as sa
-        from sqlalchemy.orm import declarative_base
-
-        Base = declarative_base()
-
-
-        class Thing(Base):
-            __tablename__ = "thing"
-            id = sa.Column(sa.Integer, primary_key=True)
-    """
-    package = workshop.package("shop", models)
+    package = workshop.package("shop", THING)
     workshop.package("addon")
     workshop.script("addon", "g1", **made("gears"))
     ini = workshop.application("shop", tmp_path / "app.ini", database_url)

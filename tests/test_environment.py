@@ -14,7 +14,7 @@ import alembic
 import pytest
 import sqlalchemy as sa
 
-from apps import Workshop
+from apps import THING, Workshop
 from projects import INI, MAIN
 from runs import execute
 from websauna_migrate.config.template import template_folder
@@ -467,18 +467,7 @@ def test_plain_alembic_records_its_steps(foo: Workshop, database_url: str, plain
 
 
 def test_compiled_scripts_go_the_same_ways(workshop: Workshop, tmp_path: Path, postgresql_url: str):
-    models = """
-        import sqlalchemy as sa
-        from sqlalchemy.orm import declarative_base
-
-        Base = declarative_base()
-
-
-        class Thing(Base):
-            __tablename__ = "thing"
-            id = sa.Column(sa.Integer, primary_key=True)
-    """
-    package = workshop.package("shop", models)
+    package = workshop.package("shop", THING)
     table = 'op.create_table({!r}, sa.Column("id", sa.Integer, primary_key=True))'
     scripts = [
         workshop.script("shop", "a1", None, table.format("thing"), 'op.drop_table("thing")'),

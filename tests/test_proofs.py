@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from apps import Workshop
+from apps import THING, Workshop
 from projects import Project
 from runs import engine_of, execute, tables, transaction_on
 from websauna_migrate.facts.catalogue import read_facts
@@ -521,19 +521,8 @@ def test_a_history_table_of_another_name_is_no_difference(
     workshop: Workshop, tmp_path: Path, request: pytest.FixtureRequest, by: str, database: str
 ) -> None:
     database_url = request.getfixturevalue(f"{database}_url")
-    models = """
-        import sqlalchemy as sa
-        from sqlalchemy.orm import declarative_base
-
-        Base = declarative_base()
-
-
-        class Thing(Base):
-            __tablename__ = "thing"
-            id = sa.Column(sa.Integer, primary_key=True)
-    """
     words = {"version_table": "versions_of_shop"} if by == "registration" else {}
-    package = workshop.package("shop", models, **words)
+    package = workshop.package("shop", THING, **words)
     settings = {"version_table.shop": "versions_of_shop"} if by == "setting" else {}
     ini = workshop.application("shop", tmp_path / "app.ini", database_url, **settings)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from apps import Workshop
+from apps import THING, Workshop
 from runs import engine_of, execute, rows, table, tables
 from websauna_migrate.errors import MigrationError, ScriptError, UsageError
 
@@ -440,18 +440,7 @@ def test_what_old_scripts_say_of_their_steps_holds_for_the_new_one(
 
 
 def test_scripts_in_folders_by_date(workshop: Workshop, tmp_path: Path, sqlite_url: str) -> None:
-    models = """
-        import sqlalchemy as sa
-        from sqlalchemy.orm import declarative_base
-
-        Base = declarative_base()
-
-
-        class Thing(Base):
-            __tablename__ = "thing"
-            id = sa.Column(sa.Integer, primary_key=True)
-    """
-    package = workshop.package("shop", models)
+    package = workshop.package("shop", THING)
     ini = workshop.application("shop", tmp_path / "app.ini", sqlite_url)
     options = (
         "file_template = %%(year)d/%%(month).2d/%%(rev)s\nrecursive_version_locations = true\n"
