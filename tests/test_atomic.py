@@ -45,6 +45,24 @@ def test_an_atomic_run_applies_all(two: Workshop, transactional_database_url: st
     assert not {"a1", "a2", "f1"} & tables(transactional_database_url)
 
 
+@pytest.mark.parametrize("options", [{}, {"atomic": True}, {"dry_run": True}])
+def test_env_py_runs_once_for_the_steps_of_a_package_in_a_row(
+    two: Workshop, sqlite_url: str, options: dict[str, bool]
+) -> None:
+    for package in ("addon", "fooapp"):
+        (two.root / package / "alembic" / "env.py").write_text(
+            f'with open({str(two.root / "noted")!r}, "a") as file:\n'
+            f'    file.write("{package} ")\n'
+            "from alembic import context\n"
+            'context.configure(connection=context.config.attributes["connection"])\n'
+            "context.run_migrations()\n"
+        )
+    assert len(two.service(sqlite_url).upgrade(**options).steps) == 3
+    # Behind a run that leaves something, each is asked whose objects it compares.
+    runs = 1 if options.get("dry_run") else 2
+    assert (two.root / "noted").read_text() == "addon fooapp " * runs
+
+
 def test_an_atomic_run_leaves_nothing_when_a_step_fails(
     two: Workshop, transactional_database_url: str
 ) -> None:

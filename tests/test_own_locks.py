@@ -89,6 +89,12 @@ def test_an_env_py_that_widens_the_version_table(workshop: Workshop, postgresql_
     for revision, down in (("two", "one"), ("three", "two")):
         workshop.script("app", revision, down, "pass")
     assert steps(service.upgrade("one")) == ["app@one"]
+    assert steps(service.upgrade(dry_run=True)) == ["app@two", "app@three"]
+    # It runs again behind a step of another package, which waits for it.
+    workshop.package("addon")
+    workshop.script("addon", "begins", requires=["app@two"])
+    workshop.script("app", "three", "two", "pass", requires=["addon@begins"])
+    service = workshop.service(postgresql_url)
     with pytest.raises(EnvironmentFailure, match="a lock that it needs was not free"):
         service.upgrade(dry_run=True)
-    assert steps(service.upgrade()) == ["app@two", "app@three"]
+    assert steps(service.upgrade()) == ["app@two", "addon@begins", "app@three"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from operator import attrgetter
@@ -334,11 +335,30 @@ class LockedRun:
         context = self.context
         limits = [steps.timeouts_of(step) for step in plan.steps]
         waiting = Waiting(max(limit.lock_budget for limit in limits))
+        left: deque[tuple[int, Step]] = deque()
+        applied: list[AppliedStep] = []
+
+        def attempt_at(number: int, step: Step) -> Attempt:
+            return Attempt(number, step, steps.values(number, step), limits[number - 1], waiting)
+
+        def begin() -> Attempt:
+            self._begin(left[0][1], left[0][0], len(plan.steps))
+            return attempt_at(*left[0])
+
+        def following(done: Attempt) -> Attempt | None:
+            require_same(self.connection, transaction)
+            applied.append(applied_step(done.step, done.began, done.seconds))
+            left.popleft()
+            # Who looks at each step, or stops between two, does so outside of env.py.
+            if self.options.observe is not None or self.runner.stopping or not left:
+                return None
+            return begin() if left[0][1].package == done.step.package else None
+
         while True:
             steps.require_lock(0)
-            applied: list[AppliedStep] = []
-            first = plan.steps[0]
-            attempt = Attempt(1, first, steps.values(1, first), limits[0], waiting)
+            applied.clear()
+            left = deque(enumerate(plan.steps, 1))
+            steps.current = None
             clean(self.connection)
             try:
                 steps.guard.begin_step(limits[0], waiting.seconds)
@@ -349,18 +369,13 @@ class LockedRun:
                 self._adopt(plan.adopted)
                 self._observe(0)
                 transaction = transaction_of(self.connection)
-                for number, step in enumerate(plan.steps, 1):
+                while left:
                     if self.runner.stopping:
                         self._running = None
                         clean(self.connection)
-                        self._stop(steps, step, number, len(plan.steps))
-                    values = steps.values(number, step)
-                    attempt = Attempt(number, step, values, limits[number - 1], waiting)
-                    self._begin(step, number, len(plan.steps))
-                    steps.attempt(attempt)
-                    require_same(self.connection, transaction)
-                    applied.append(applied_step(step, attempt.began, attempt.seconds))
-                    self._observe(number)
+                        self._stop(steps, left[0][1], left[0][0], len(plan.steps))
+                    steps.attempt(begin(), following)
+                    self._observe(len(applied))
                 if self.options.dry_run:
                     steps.foreign_keys.require_whole()
                     self.connection.rollback()
@@ -374,6 +389,7 @@ class LockedRun:
                 clean(self.connection)
                 if steps.foreign_keys.give_way():
                     continue
+                attempt = steps.current or attempt_at(1, plan.steps[0])
                 # It comes back only if the run is to be tried again.
                 steps.aftermath.after_failure(
                     exc, attempt, len(plan.steps), dry_run=self.options.dry_run
