@@ -58,7 +58,7 @@ def test_env_py_runs_once_for_the_steps_of_a_package_in_a_row(
             "context.run_migrations()\n"
         )
     assert len(two.service(sqlite_url).upgrade(**options).steps) == 3
-    # Behind a run that leaves something, each is asked whose objects it compares.
+    # It runs first to tell how it connects, where that matters: what a dry run does goes with it.
     runs = 1 if options.get("dry_run") else 2
     assert (two.root / "noted").read_text() == "addon fooapp " * runs
 
