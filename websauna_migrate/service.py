@@ -349,7 +349,7 @@ class MigrationService(Service):
             ownership=self.ownership,
             take_snapshot=lambda: self._snapshot(may_be_missing=[target]),
         )
-        with PROCESS_LOCK:
+        with PROCESS_LOCK.held():
             return writer.write(application=self.application)
 
     def merge(

@@ -117,7 +117,7 @@ def split_sql(text: str) -> Iterator[str]:
 
 def step_sql(site: Site, step: Step) -> StepSql:
     """Return the SQL of a step; no database is contacted."""
-    with PROCESS_LOCK, quiet_alembic():
+    with PROCESS_LOCK.held(), quiet_alembic():
         # Environments that no run uses: a script that is only looked at changes them.
         found = record_step(site.loaded.again(), step)
     return StepSql(

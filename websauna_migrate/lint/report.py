@@ -81,7 +81,7 @@ class Linter:
         """
         if plan.direction != "upgrade":
             raise UsageError("Unsafe changes are found in upgrades; a downgrade takes things away.")
-        with PROCESS_LOCK:
+        with PROCESS_LOCK.held():
             return self._report(plan)
 
     def refuse_unsafe(self, plan: Plan) -> None:

@@ -86,7 +86,7 @@ def write_scripts(
 
     :param autogenerate: compare the models with the database
     """
-    with PROCESS_LOCK:
+    with PROCESS_LOCK.held():
         if not autogenerate:
             return writer.write(None, {})
         with site.reading() as connection:

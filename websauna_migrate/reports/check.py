@@ -309,7 +309,7 @@ class Checker:
         name = owned.package
         databases = () if is_unrecorded else self.site.settings.databases_of(name)
         try:
-            with PROCESS_LOCK:
+            with PROCESS_LOCK.held():
                 changes = find_changes(
                     self.snapshot.environments[name], owned, reflection, rows, databases
                 )

@@ -20,7 +20,7 @@ from websauna_migrate.runs.site import Site
 def verify(site: Site, packages: Packages) -> tuple[Verification, ...]:
     """Run the ``verify()`` of each applied revision, in the order of the graph; change nothing."""
     selected = set(site.select(packages))
-    with PROCESS_LOCK, site.reading() as connection:
+    with PROCESS_LOCK.held(), site.reading() as connection:
         if connection is None:
             return ()
         rows = site.read(connection)[0]

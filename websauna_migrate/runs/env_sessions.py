@@ -60,7 +60,7 @@ def find_settings(
         from websauna_migrate.alembic_adapter.env_session import session_of
 
         with (
-            nullcontext() if PROCESS_LOCK.is_held_here else PROCESS_LOCK,
+            nullcontext() if PROCESS_LOCK.is_held_here else PROCESS_LOCK.held(),
             connect(make_engine()) as connection,
         ):
             for name, value in session_of(environment, connection, tag).items():

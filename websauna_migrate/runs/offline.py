@@ -74,7 +74,7 @@ def sql(
         write_comments(output, from_where(plan, as_targets(revision), names))
         if site.settings.require_url().drivername.startswith("mysql"):
             write_comments(output, [FOR_MYSQL])
-        with PROCESS_LOCK:
+        with PROCESS_LOCK.held():
             for step in plan.steps:
                 named = f"{step.direction} {step.package} {step.revision.id}"
                 write_comments(output, [named, *not_run(loaded, step)])
@@ -123,7 +123,7 @@ def sql_of_plan(site: Site, plan: Plan, *, tag: str | None = None) -> str:
     steps = counted(len(plan.steps), "step")
     url = safe_url(site.settings.require_url())
     write_comments(output, [f"The {plan.direction} of {url} from what is applied: {steps}."])
-    with PROCESS_LOCK:
+    with PROCESS_LOCK.held():
         for number, step in enumerate(plan.steps, 1):
             before, after = (
                 ", ".join(sorted(rows)) or "base" for rows in (step.rows_before, step.rows_after)
@@ -230,7 +230,7 @@ def render_rows(
 
     :param changes: by package the rows before and after
     """
-    with PROCESS_LOCK:
+    with PROCESS_LOCK.held():
         for name, (before, after) in sorted(changes.items()):
             output.write(f"-- history of {name}\n\n")
             environment = snapshot.environments[name]

@@ -46,7 +46,7 @@ def record_plan(
 
     :param revision: what it was made for, as for :func:`.make_planner`
     """
-    with PROCESS_LOCK:
+    with PROCESS_LOCK.held():
         steps = tuple(record_steps(site, plan))
     return RecordedPlan(
         database=name_of(site.settings.require_url()),

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 from websauna_migrate.locks.run_lock import RunBlocked
 
@@ -23,58 +22,37 @@ class ProcessLock:
         """True if the calling thread holds it."""
         return self._owner == threading.get_ident()
 
-    def _acquire(self, timeout: float) -> bool:
-        if self._owner == threading.get_ident():
-            raise RunBlocked(
-                "nested",
-                "A migration run is in progress in this very thread, and a second one cannot run "
-                "inside of it. Call the service when the run is over.",
-            )
-        taken = self._lock.acquire(timeout=timeout)
-        if taken:
-            self._owner = threading.get_ident()
-        return taken
-
-    def _release(self) -> None:
-        self._owner = None
-        self._lock.release()
-
     def forget_threads(self) -> None:
         """Let go of what another thread held when this process was forked: it is not there."""
         if not self.is_held_here:
             self._lock, self._owner = threading.Lock(), None
 
-    def __enter__(self) -> None:
-        """Take the lock, however long it takes."""
-        self._acquire(-1)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Let the lock go."""
-        self._release()
-
     @contextmanager
-    def held(self, wait: float) -> Iterator[None]:
+    def held(self, wait: float = -1) -> Iterator[None]:
         """Hold the lock.
 
-        :param wait: seconds to wait for it, 0 to fail at once
-        :raises RunBlocked: when the time is over
+        :param wait: seconds to wait for it, 0 to fail at once, -1 for as long as it takes
+        :raises RunBlocked: when the time is over, and if the calling thread holds it already
         """
-        if not self._acquire(min(wait, threading.TIMEOUT_MAX)):
+        if self.is_held_here:
+            raise RunBlocked(
+                "nested",
+                "A migration run is in progress in this very thread, and a second one cannot run "
+                "inside of it. Call the service when the run is over.",
+            )
+        if not self._lock.acquire(timeout=min(wait, threading.TIMEOUT_MAX)):
             raise RunBlocked(
                 "thread",
                 f"Another thread of this process runs migrations; gave up after {wait:g} s. "
                 "Nothing was changed. Try again, or raise the setting "
                 '"websauna_migrate.lock_wait" (seconds).',
             )
+        self._owner = threading.get_ident()
         try:
             yield
         finally:
-            self._release()
+            self._owner = None
+            self._lock.release()
 
 
 #: Held by whatever enters an environment of Alembic's.
