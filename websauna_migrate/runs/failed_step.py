@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -89,7 +89,8 @@ class Aftermath:
         done = attempt.number - 1
         # What stays applied.
         kept = 0 if run.atomic else done
-        failure = self.failure_of(exc, step)
+        place = self.place_of(exc, step.revision.path)
+        failure = failure_of(exc, self.guard.log, place, self.connection.engine.url)
         lost = self._is_lost()
         visible = self._marker_is_visible(attempt.entry, lost=lost)
         committed = isinstance(exc, ScriptRefused) and exc.kind == "committed"
@@ -97,7 +98,9 @@ class Aftermath:
             raise went_well_apart(step, exc) from exc
         half_done = visible and not self.guard.untouched
         if half_done:
-            self.write(lambda one: self.access.ledger.fail(one, attempt.entry, failure), lost=lost)
+            self.write(
+                lambda one: self.access.ledger.change(one, attempt.entry, failure), lost=lost
+            )
             tell: Callable[[str], None] = told_already
         elif dry_run:
             tell = told_already
@@ -124,7 +127,7 @@ class Aftermath:
             raise exc
         raise StepFailed(
             step,
-            self.place_of(exc, step.revision.path),
+            place,
             problem or self.describe(exc) + self.hint(exc, step),
             half_done=half_done,
             unknown=lost and not half_done,
@@ -208,12 +211,9 @@ class Aftermath:
     def _marker_is_visible(self, entry: str, *, lost: bool) -> bool:
         """Tell, after the rollback, if the step's marker was published all the same."""
         try:
-            if lost:
-                with connect(self.access.make_engine()) as connection:
-                    marks = self.access.ledger.interrupted(connection)
-            else:
-                marks = self.access.ledger.interrupted(self.connection)
-                self.connection.rollback()
+            with self._working(lost=lost) as connection:
+                marks = self.access.ledger.interrupted(connection)
+                connection.rollback()
         except (SQLAlchemyError, MigrationError):
             # The next run looks again, under the lock.
             clean(self.connection)
@@ -236,27 +236,22 @@ class Aftermath:
 
         :param lost: whether the run's own connection is of no use any more
         """
-        with suppress(SQLAlchemyError, MigrationError):
-            if lost:
-                with connect(self.access.make_engine()) as connection:
-                    self._write(connection, change)
-                return
+        with (
+            suppress(SQLAlchemyError, MigrationError),
+            self._working(lost=lost) as connection,
+        ):
             try:
-                self._write(self.connection, change)
+                if self.server.kind == "postgresql":
+                    # A script may have left its row behind in a transaction that it only prepared.
+                    connection.exec_driver_sql(self.guard.settings_of(BRIEF, 0.0))
+                change(connection)
+                connection.commit()
             finally:
-                clean(self.connection)
+                clean(connection)
 
-    def _write(self, connection: Connection, change: Callable[[Connection], None]) -> None:
-        if self.server.kind == "postgresql":
-            # A script may have left its row behind in a transaction that it only prepared.
-            connection.exec_driver_sql(self.guard.settings_of(BRIEF, 0.0))
-        change(connection)
-        connection.commit()
-
-    def failure_of(self, exc: BaseException, step: Step) -> dict[str, object]:
-        """Return what the ledger keeps of a failure."""
-        place = self.place_of(exc, step.revision.path)
-        return failure_of(exc, self.guard.log, place, self.connection.engine.url)
+    def _working(self, *, lost: bool) -> AbstractContextManager[Connection]:
+        """Give the run's own connection, or another one where that is lost."""
+        return connect(self.access.make_engine()) if lost else nullcontext(self.connection)
 
     def hint(self, exc: BaseException, step: Step) -> str:
         """Return what else is to be said of a step that failed, behind its problem."""

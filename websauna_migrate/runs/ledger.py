@@ -221,9 +221,7 @@ class Ledger:
         if settings:
             connection.exec_driver_sql(settings)
         if planned:
-            connection.execute(
-                update(self.table).where(self.table.c.id == values["id"]).values(values)
-            )
+            self.change(connection, str(values["id"]), values)
         elif connection.dialect.driver == "pysqlite":
             given = ", ".join(f":{name}" for name in values)
             table = name_of(connection, self.table)
@@ -232,9 +230,14 @@ class Ledger:
         else:
             connection.execute(insert(self.table), values)
 
-    def marker(self, connection: Connection, values: Mapping[str, object]) -> str:
-        """Return PostgreSQL's statement that writes a step's row, without parameters."""
-        return self._insert(connection, {name: sql_of(value) for name, value in values.items()})
+    def marker(self, connection: Connection, values: Mapping[str, object], **others: str) -> str:
+        """Return PostgreSQL's statement that writes a step's row, without parameters.
+
+        :param others: columns with the SQL of what they get
+        """
+        row = {**{name: sql_of(value) for name, value in values.items()}, **others}
+        names, given = ", ".join(row), ", ".join(row.values())
+        return f"INSERT INTO {name_of(connection, self.table)} ({names}) VALUES ({given})"
 
     def end_with(
         self, connection: Connection, values: Mapping[str, object], change: str, *, marked: bool
@@ -254,13 +257,8 @@ class Ledger:
                 f"WHERE id = {sql_of(values['id'])} AND outcome = '{RUNNING}'"
             )
         else:
-            row = {name: sql_of(value) for name, value in values.items()}
-            told = self._insert(connection, {**row, "outcome": f"'{DONE}'", "ended": ended})
+            told = self.marker(connection, values, outcome=f"'{DONE}'", ended=ended)
         return f"WITH told AS ({told} RETURNING 1) {change} AND EXISTS (SELECT 1 FROM told)"
-
-    def _insert(self, connection: Connection, row: Mapping[str, str]) -> str:
-        names, given = ", ".join(row), ", ".join(row.values())
-        return f"INSERT INTO {name_of(connection, self.table)} ({names}) VALUES ({given})"
 
     def end(self, connection: Connection, entry: str, outcome: str = DONE, note: str = "") -> None:
         """Write how a step ended.
@@ -368,18 +366,9 @@ class Ledger:
         """Return the stamps, oldest first; ``revision`` has the rows, with spaces between."""
         return self.read(connection, self.table.c.direction == STAMP)
 
-    def fail(self, connection: Connection, entry: str, failure: Mapping[str, object]) -> None:
-        """Write why a half done step ended.
-
-        :param failure: values of the columns ``error``, ``line``, ``statement`` and ``kind``
-        """
-        connection.execute(update(self.table).where(self.table.c.id == entry).values(dict(failure)))
-
-    def forget_statements(self, connection: Connection, entry: str) -> None:
-        """Forget which statements of a step ended: all did."""
-        connection.execute(
-            update(self.table).where(self.table.c.id == entry).values(statements=None)
-        )
+    def change(self, connection: Connection, entry: str, values: Mapping[str, object]) -> None:
+        """Change columns of a row."""
+        connection.execute(update(self.table).where(self.table.c.id == entry).values(dict(values)))
 
     def remove(self, connection: Connection, entry: str) -> None:
         """Delete a row."""

@@ -242,9 +242,4 @@ def rerun_plan(
 
 def settled_by(action: str) -> str:
     """Return the ledger's note about a half done step that was settled."""
-    return f"repair --{action} by {who()}"
-
-
-def who() -> str:
-    """Return who runs this process, for the ledger."""
-    return f"{os_user()} (process {os.getpid()})"
+    return f"repair --{action} by {os_user()} (process {os.getpid()})"

@@ -117,7 +117,7 @@ class StatementGuard:
         if self.server.kind == "mysql":
             self.mysql.begin_step(timeouts, waited)
         elif self.server.kind == "sqlite":
-            self._set_sqlite(waited)
+            driver_of(self.connection).execute(self.settings_of(timeouts, waited))
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -136,17 +136,8 @@ class StatementGuard:
         if self.server.kind == "sqlite":
             milliseconds = timeouts.lock_ms_after(waited) or UNLIMITED_MS
             return f"PRAGMA busy_timeout = {milliseconds}"
-        return self._local_settings(timeouts, waited) if self.server.kind == "postgresql" else ""
-
-    def local_settings(self, waited: float) -> str:
-        """Return the statements that bound a transaction on PostgreSQL; empty for none.
-
-        Behind an ``autocommit_block`` or a literal COMMIT the limits are gone with the transaction,
-        so they never cut off a CREATE INDEX CONCURRENTLY.
-        """
-        return self._local_settings(self._timeouts, waited)
-
-    def _local_settings(self, timeouts: Timeouts, waited: float) -> str:
+        if self.server.kind != "postgresql":
+            return ""
         parts = []
         lock_ms = timeouts.lock_ms_after(waited)
         # In one transaction for all steps, the limits of the step before still stand.
@@ -156,6 +147,14 @@ class StatementGuard:
             milliseconds = math.ceil(timeouts.statement_timeout_ms)
             parts.append(f"SET LOCAL statement_timeout = '{milliseconds}ms'")
         return "; ".join(parts)
+
+    def local_settings(self, waited: float) -> str:
+        """Return the statements that bound the running step's transaction on PostgreSQL.
+
+        Behind an ``autocommit_block`` or a literal COMMIT the limits are gone with the transaction,
+        so they never cut off a CREATE INDEX CONCURRENTLY.
+        """
+        return self.settings_of(self._timeouts, waited)
 
     # What SQLAlchemy calls
 
@@ -296,21 +295,13 @@ class StatementGuard:
     def _publish(self) -> None:
         """Take notice that the step is no longer one transaction, so that it cannot start anew."""
         if self.server.kind == "sqlite" and not self._published:
-            # All that follows has to wait by itself.
-            dbapi_connection = driver_of(self.connection)
-            dbapi_connection.execute(f"PRAGMA busy_timeout = {self._patience_ms()}")
+            # All that follows has to wait by itself: a step cannot start anew any more.
+            limits = self._timeouts
+            patience = min(math.ceil(limits.lock_budget * 1000), PATIENT_MS)
+            patience = max(limits.lock_ms_after(0.0), patience)
+            driver_of(self.connection).execute(f"PRAGMA busy_timeout = {patience}")
         self._published = self.mysql.published = True
         if self.queue is not None:
             self.queue.stop()
         if self.log is not None:
             self.log.publish()
-
-    def _patience_ms(self) -> int:
-        """Return for how long SQLite is to wait for the file when a step cannot start anew."""
-        budget_ms = math.ceil(self._timeouts.lock_budget * 1000)
-        return max(self._timeouts.lock_ms_after(0.0), min(budget_ms, PATIENT_MS))
-
-    def _set_sqlite(self, waited: float) -> None:
-        """Let SQLite wait for the file as long as a statement may by now."""
-        dbapi_connection = driver_of(self.connection)
-        dbapi_connection.execute(self.settings_of(self._timeouts, waited))
