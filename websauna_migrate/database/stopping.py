@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 
 from websauna_migrate.base_errors import MigrationError
 
@@ -105,46 +105,33 @@ class Stopping:
     """A stop request for the runner: a :class:`Stop`, any function that returns True, or none."""
 
     def __init__(self, asked: Callable[[], bool] | None = None) -> None:
-        self.stop = asked if isinstance(asked, Stop) else None
-        self._asked = asked
-        self._answer = False
+        self.stop = asked if isinstance(asked, Stop) else Stop()
+        self._asked = None if isinstance(asked, Stop) else asked
 
     def __bool__(self) -> bool:
         """True if a stop was requested; once it was, the function is not called again."""
-        self._answer = self._answer or (self._asked is not None and bool(self._asked()))
-        return self._answer
+        if self._asked is not None and not self.stop() and self._asked():
+            self.stop.request()
+        return self.stop()
 
     @property
     def at_once(self) -> bool:
         """True if the running step has to end too."""
-        return self.stop is not None and self.stop.at_once
+        return self.stop.at_once
 
     @property
     def exit_code(self) -> int:
         """The exit status of a program that a signal ended; that of SIGINT if there was none."""
-        number = self.stop.signal if self.stop is not None else None
-        return 128 + (number or signal.SIGINT)
+        return 128 + (self.stop.signal or signal.SIGINT)
 
     def wait(self, seconds: float) -> bool:
         """Wait some seconds, or until a stop is requested; True if it was."""
-        if self.stop is not None:
+        if self._asked is None:
             return self.stop.wait(seconds)
         deadline = time.monotonic() + seconds
         while not self:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return False
-            time.sleep(min(remaining, POLL_SECONDS) if self._asked is not None else remaining)
+            time.sleep(min(remaining, POLL_SECONDS))
         return True
-
-    @contextmanager
-    def running(self, cancel: Callable[[], None]) -> Iterator[None]:
-        """Let a request to stop at once cancel what a script's connection is doing, and end it."""
-        with self.stop.running(cancel) if self.stop is not None else nullcontext():
-            yield
-
-    @contextmanager
-    def cancelable(self, cancel: Callable[[], None]) -> Iterator[None]:
-        """Let a request to stop at once cancel what the connection is doing."""
-        with self.stop.cancelable(cancel) if self.stop is not None else nullcontext():
-            yield

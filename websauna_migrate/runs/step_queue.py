@@ -268,7 +268,7 @@ class StepQueue:
         own = own_cursor(self._driver) if cursor is None else cursor
         try:
             # Behind a script's end too: what nothing reads is mostly sent there.
-            with self.stopping.cancelable(self._driver.cancel):
+            with self.stopping.stop.cancelable(self._driver.cancel):
                 return self._send(own, kept)
         finally:
             if cursor is None:

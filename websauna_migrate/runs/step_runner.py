@@ -76,8 +76,6 @@ class StepRunner:
         self.aftermath = Aftermath(run, self.guard, self.waits)
         #: The target of each package's steps, as ``env.py`` may ask for it.
         self.destinations: dict[str, str] = {}
-        #: Of the packages' scripts that say nothing of it.
-        self._limits: dict[str, Timeouts] = {}
         #: What SQLite called the file's state when a history was last known.
         self._data_version: int | None = None
         self.current = None
@@ -97,17 +95,8 @@ class StepRunner:
         """Return a step's limits: the run's, else the script's, ``env.py``'s, the settings'."""
         module = self.access.environments[step.package].reader.imported(step.revision)
         own = timeouts_of_script(module, step.revision.path)
-        if own:
-            return self.limits_of(step.package).changed(own).changed(self.access.options.limits)
-        if step.package not in self._limits:
-            self._limits[step.package] = self.limits_of(step.package).changed(
-                self.access.options.limits
-            )
-        return self._limits[step.package]
-
-    def limits_of(self, package: str) -> Timeouts:
-        """Return the limits of a package's steps, by the settings and its ``env.py``."""
-        return env_limited(self.access.settings.timeouts_of(package), self.connection)
+        general = env_limited(self.access.settings.timeouts_of(step.package), self.connection)
+        return general.changed(own).changed(self.access.options.limits)
 
     def run(
         self,
@@ -264,7 +253,8 @@ class StepRunner:
         if not self.guard.ended:
             self.access.ledger.end(ctx.connection, self.current.entry, DONE)
         if self.guard.log is not None and self.guard.log.is_published:
-            self.access.ledger.forget_statements(ctx.connection, self.current.entry)
+            # All ended.
+            self.access.ledger.change(ctx.connection, self.current.entry, {"statements": None})
         # The last moment at which a run that lost its lock can keep from committing.
         run.lock.check()
 
@@ -334,7 +324,7 @@ class StepRunner:
                 self.waits.watch(connection)
             with (
                 self.guard.looking(),
-                self.access.stopping.running(self._cancel),
+                self.access.stopping.stop.running(self._cancel),
                 running_script(connection),
             ):
                 if (step.package, step.revision.id) in run.due:
