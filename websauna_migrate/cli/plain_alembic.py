@@ -23,7 +23,7 @@ from websauna_migrate.alembic_adapter.internals import (
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.starting import for_a_command
 from websauna_migrate.database.engines import WRITES
-from websauna_migrate.database.servers import require_primary
+from websauna_migrate.database.servers import examine
 from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.models.sqlalchemy_internals import write_as_server
@@ -115,7 +115,8 @@ def run_online(
         connection.execution_options(**{WRITES: True})
         if connection.dialect.name == "sqlite":
             configured["transactional_ddl"] = True
-        require_primary(connection)
+        # It refuses a server that does not accept writes.
+        examine(connection)
         context.configure(connection=connection, **configured)
         with context.begin_transaction():
             steps = steps_of_command(context.get_context())

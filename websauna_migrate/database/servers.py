@@ -65,14 +65,6 @@ def examine(connection: Connection) -> Server:
     return Server(kind)
 
 
-def require_primary(connection: Connection) -> None:
-    """Refuse a server that does not accept writes.
-
-    :raises DatabaseFailure: if it does not
-    """
-    examine(connection)
-
-
 def examine_postgresql(connection: Connection) -> Server:
     """Look at a PostgreSQL server and let it notice when this client is gone.
 

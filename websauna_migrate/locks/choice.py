@@ -31,26 +31,24 @@ from websauna_migrate.locks.session_locks import NamedLock
 def make_lock(
     connection: Connection,
     server: Server,
-    second_engine: Callable[[], Engine] | None = None,
-    schema: str | None = None,
+    second_engine: Callable[[], Engine],
+    schema: str | None,
 ) -> RunLock:
     """Return the lock that fits the server, not taken yet.
 
+    :param second_engine: makes an engine for the lock's own connection, where it needs one
     :param schema: of the history tables: what besides the database the lock is for
-    :param second_engine: makes an engine for the lock's own connection, where it needs one;
-        default: the work's own
     """
     scope = schema or ""
-    engine_of = second_engine or (lambda: connection.engine)
     if server.kind == "postgresql":
         if given_state(connection) == "in transaction":
             return CallersLock(connection, scope)
         if server.pooled:
-            return TransactionLock(engine_of(), scope)
+            return TransactionLock(second_engine(), scope)
         return SessionLock(connection, scope)
     if server.kind == "mysql":
         if server.galera:
-            return Lease(connection, engine_of(), schema)
+            return Lease(connection, second_engine(), schema)
         return NamedLock(connection, scope)
     if server.kind == "sqlite":
         return FileLock.beside(connection) or RunLock()

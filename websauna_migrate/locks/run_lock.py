@@ -110,9 +110,9 @@ def take(
     lock: RunLock,
     wait: float,
     *,
-    tell: Callable[[str], None] | None = None,
-    describe: Callable[[], str] = lambda: "",
-    stopping: Stopping | None = None,
+    tell: Callable[[str], None],
+    describe: Callable[[], str],
+    stopping: Stopping,
 ) -> Iterator[RunLock]:
     """Hold a lock.
 
@@ -122,8 +122,6 @@ def take(
     :raises RunBlocked: when the time is over
     :raises RunStopped: when asked to stop meanwhile
     """
-    # Falsy until a stop is requested.
-    stopping = Stopping() if stopping is None else stopping
     began = time.monotonic()
     deadline = began + wait
     next_words = began
@@ -140,11 +138,10 @@ def take(
                     '"websauna_migrate.lock_wait" (seconds).',
                     holder,
                 )
-            if tell is not None:
-                tell(
-                    f"Another migration run is in progress{in_brackets(holder)}; waiting for it, "
-                    f"at most {deadline - now:.0f} s."
-                )
+            tell(
+                f"Another migration run is in progress{in_brackets(holder)}; waiting for it, "
+                f"at most {deadline - now:.0f} s."
+            )
             next_words = now + TELL_AGAIN_SECONDS
         if stopping.wait(max(0.0, min(random.uniform(*POLL_SECONDS), deadline - now))):
             raise RunStopped(

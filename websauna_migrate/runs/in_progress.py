@@ -59,12 +59,7 @@ def run_in_progress(
 ) -> RunInProgress | None:
     """Return the run that holds the lock, which is not taken for that; ``None`` if it is free."""
     server = examine(connection)
-    lock = make_lock(
-        connection,
-        server,
-        second_engine=site.make_engine,
-        schema=site.schema,
-    )
+    lock = make_lock(connection, server, site.make_engine, site.schema)
     holder = lock.holder()
     connection.rollback()
     if not holder:

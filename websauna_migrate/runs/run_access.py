@@ -115,7 +115,7 @@ class RunAccess:
 
     @contextmanager
     def _locked(self, connection: Connection, server: Server, doing: str) -> Iterator[RunLock]:
-        lock = make_lock(connection, server, second_engine=self.make_engine, schema=self.schema)
+        lock = make_lock(connection, server, self.make_engine, self.schema)
         lock.doing = doing
         with take(
             lock,
