@@ -34,8 +34,6 @@ from websauna_migrate.database.servers import place_of
 from websauna_migrate.models.sqlalchemy_internals import write_as_server
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 
-__all__ = ["BoundEnvironment", "logging_left_alone", "target_metadata"]
-
 
 class BoundEnvironment(ProxiedEnvironment):
     """Alembic's environment, bound to a package and to the run's own connection."""
@@ -133,8 +131,9 @@ class BoundEnvironment(ProxiedEnvironment):
         self.owner.types.attach(self.memo, self.run_connection)
         if self.run_connection is not None:
             context.run_migrations = partial(run_migrations, context)  # type: ignore[method-assign]
-            if self.rows is not None:
-                context.get_current_heads = self.known_heads  # type: ignore[method-assign]
+            if (rows := self.rows) is not None:
+                # In place of a query for what the run knows.
+                context.get_current_heads = lambda: rows  # type: ignore[method-assign]
 
     def run_migrations(self, **arguments: Any) -> None:
         """Run the migrations, and keep that they were run."""
@@ -264,11 +263,6 @@ class BoundEnvironment(ProxiedEnvironment):
                 raise self.owner.failure(said) from exc
 
         return call
-
-    def known_heads(self) -> tuple[str, ...]:
-        """Return the rows that the run knows, in place of Alembic's query for them."""
-        assert self.rows is not None
-        return self.rows
 
     def run_standard(self, options: Mapping[str, object]) -> None:
         """Do what every ``env.py`` does, with ``options`` for ``context.configure``."""

@@ -6,6 +6,7 @@ import gc
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -13,11 +14,11 @@ from traceback import StackSummary, extract_tb
 from typing import TYPE_CHECKING, Any, TextIO
 from weakref import WeakSet
 
+from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from websauna_migrate.alembic_adapter.engine_events import calling
 from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.base_errors import MigrationError
@@ -85,6 +86,22 @@ def end_left_open() -> None:
             break
         gc.collect(generation)
     OPENED.clear()
+
+
+@contextmanager
+def calling(name: str, function: Callable[..., None]) -> Iterator[None]:
+    """Call a function at each event of a name within the block, if it is of this thread."""
+    thread = threading.get_ident()
+
+    def call(*args: Any) -> None:
+        if threading.get_ident() == thread:
+            function(*args)
+
+    event.listen(Engine, name, call)
+    try:
+        yield
+    finally:
+        event.remove(Engine, name, call)
 
 
 @contextmanager

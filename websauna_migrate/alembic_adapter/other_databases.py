@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.alembic_adapter.engine_events import calling
+from websauna_migrate.alembic_adapter.env_run import calling
 from websauna_migrate.alembic_adapter.package_environment import (
     EnvironmentFailure,
     PackageEnvironment,

@@ -91,9 +91,7 @@ class PackageEnvironment:
         self.options = options
         self.engine_options = engine_options
         self.cache = cache
-        self._scripts: LoadedScriptDirectory | None = None
         self.types = TypeMemory()
-        self._reader: ScriptReader | None = None
         #: What the package's ``env.py`` registered with alembic-utils.
         self.entities: list[Any] = []
         #: What ``env.py`` says of the history table, if it was asked.
@@ -190,27 +188,23 @@ class PackageEnvironment:
         folders = (self.package.script_directory, *self.package.own_version_locations)
         return any(folder.is_dir() for folder in folders)
 
-    @property
+    @cached_property
     def reader(self) -> ScriptReader:
         """What reads the scripts, each once."""
-        if self._reader is None:
+        return ScriptReader(
+            self.package,
+            lambda: self.scripts,
             # A script that has no source is known by an import alone.
-            self._reader = ScriptReader(
-                self.package,
-                lambda: self.scripts,
-                cache=None if self._alembic_flag("sourceless") else self.cache,
-                recursive=self._alembic_flag("recursive_version_locations"),
-            )
-        return self._reader
+            cache=None if self._alembic_flag("sourceless") else self.cache,
+            recursive=self._alembic_flag("recursive_version_locations"),
+        )
 
-    @property
+    @cached_property
     def scripts(self) -> LoadedScriptDirectory:
         """Alembic's script directory, whose scripts are imported when they are needed."""
-        if self._scripts is None:
-            from websauna_migrate.alembic_adapter.internals import LoadedScriptDirectory
+        from websauna_migrate.alembic_adapter.internals import LoadedScriptDirectory
 
-            self._scripts = LoadedScriptDirectory.load(self.config, self.reader)
-        return self._scripts
+        return LoadedScriptDirectory.load(self.config, self.reader)
 
     def _alembic_flag(self, name: str) -> bool:
         """Return one of Alembic's own options that is ``true`` or not."""

@@ -39,16 +39,13 @@ class TypeMemory:
                 earlier = self._created.get(kind, frozenset())
                 self._created[kind] = earlier | frozenset(found)
 
-    def reset(self, memo: dict[str, object], connection: Connection | None) -> None:
-        """Let a step's DDL know of the finished steps alone, not of what it said it created."""
-        memo.clear()
-        self.attach(memo, connection)
-
     def renew(self, memo: dict[str, object], connection: Connection | None) -> None:
         """Remember what a step created, and let the next one's DDL know of it."""
         if memo or self._created:
             self.keep(memo)
-            self.reset(memo, connection)
+            # Not of what the step said that it created.
+            memo.clear()
+            self.attach(memo, connection)
 
 
 class StepTypes(set[Key]):

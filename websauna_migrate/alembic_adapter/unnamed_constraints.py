@@ -9,9 +9,13 @@ A script that handles the error, or drops it if it exists, means the very name.
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 from alembic.ddl.impl import DefaultImpl
@@ -20,7 +24,6 @@ from sqlalchemy.engine import Inspector
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.sql.elements import conv
 
-from websauna_migrate.alembic_adapter.handled_errors import is_error_handled
 from websauna_migrate.facts import mysql, postgresql
 
 #: A name that PostgreSQL may have given: what it is of, and the number of one that was taken.
@@ -163,3 +166,55 @@ def index_name(inspector: Inspector, table: Any, name: str) -> str:
         and mysql.is_numbered(one.name, one.columns[0])
     ]
     return meant[0] if len(meant) == 1 else name
+
+
+#: Packages that stand between a script and what it calls.
+BETWEEN = ("alembic", "sqlalchemy", "contextlib", "websauna_migrate")
+
+
+def is_error_handled() -> bool:
+    """True if a script, or a function that it calls, has the running operation in a ``try``."""
+    return any(
+        frame.f_lineno in handled_lines(frame.f_code.co_filename) for frame in frames_of_script()
+    )
+
+
+def frames_of_script() -> Iterator[FrameType]:
+    """Yield the frames of the script that runs and of what it calls, the innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    found = False
+    while frame is not None:
+        between = str(frame.f_globals.get("__name__")).partition(".")[0] in BETWEEN
+        if not between:
+            found = True
+            yield frame
+        elif found:
+            # Where Alembic has called the script.
+            return
+        frame = frame.f_back
+
+
+def handled_lines(path: str) -> frozenset[int]:
+    """Return the lines of a file whose errors it handles itself; none if it cannot be read."""
+    try:
+        tree = ast.parse(Path(path).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return frozenset()
+    return frozenset(
+        line
+        for node in ast.walk(tree)
+        if handles(node)
+        for one in getattr(node, "body", ())
+        for line in range(one.lineno, one.end_lineno + 1)
+    )
+
+
+def handles(node: ast.AST) -> bool:
+    """True for a ``try`` with an ``except``, and for ``with suppress(...)``."""
+    if isinstance(node, ast.With):
+        calls = (one.context_expr for one in node.items)
+        functions = (one.func for one in calls if isinstance(one, ast.Call))
+        return any(
+            "suppress" in (getattr(one, "id", ""), getattr(one, "attr", "")) for one in functions
+        )
+    return bool(getattr(node, "handlers", ()))
