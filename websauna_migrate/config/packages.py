@@ -8,6 +8,7 @@ import operator
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -54,31 +55,24 @@ class RegistrationError(MigrationError, ConfigurationError):  # type: ignore[mis
 
 
 @implementer(IMigrationPackage)
+@dataclass(eq=False, repr=False, kw_only=True)
 class MigrationPackage:
-    """A registered package; the attributes are documented on :class:`.IMigrationPackage`."""
+    """A registered package; the attributes are documented on :class:`.IMigrationPackage`.
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        folder: Path,
-        metadata: tuple[MetaData, ...] = (),
-        script_directory: Path,
-        version_locations: tuple[Path, ...] = (),
-        depends_on: tuple[str, ...] = (),
-        history_table: str,
-        explicit: bool = False,
-        place: str = "",
-    ) -> None:
-        self.name = name
-        self.folder = folder
-        self.metadata = metadata
-        self.script_directory = script_directory
-        self.own_version_locations = version_locations
-        self.depends_on = depends_on
-        self.history_table = history_table
-        self.explicit = explicit
-        self.place = place
+    :ivar folder: the package's own
+    :ivar own_version_locations: the folders with revision scripts, where the settings name some
+    :ivar explicit: whether the script directory was named
+    """
+
+    name: str
+    folder: Path
+    metadata: tuple[MetaData, ...] = ()
+    script_directory: Path
+    own_version_locations: tuple[Path, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    history_table: str
+    explicit: bool = False
+    place: str = ""
 
     @property
     def version_locations(self) -> tuple[Path, ...]:
@@ -122,11 +116,11 @@ def make_package(
     if problem := problem_of_table_name(table):
         raise RegistrationError(name, f"its history table cannot be called so: {problem}")
     return MigrationPackage(
-        name,
+        name=name,
         folder=folder,
         metadata=collect_metadata(name, metadata),
         script_directory=directory,
-        version_locations=tuple(
+        own_version_locations=tuple(
             locate(name, text, folder) for text in settings.version_locations.get(name, ())
         )
         or ((directory,) if has_flat_scripts(directory) else ()),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
@@ -50,7 +49,7 @@ def look(
     settings = find_url(found) if given is None else service.settings
     packages = {one.name: one for one in service.packages}
     for name, folder in find_folders(found).items():
-        packages[name] = changed(packages[name], script_directory=folder)
+        packages[name] = replace(packages[name], script_directory=folder)
         found.actions.append(f"{name}: its scripts are in {folder}")
     for name in selected:
         packages[name] = with_version_folders(found, packages[name])
@@ -65,7 +64,7 @@ def look(
     }
     tables = {one.package: one.table.name for one in found.taken if one.package in found.kept}
     for name, table in tables.items():
-        packages[name] = changed(packages[name], history_table=table)
+        packages[name] = replace(packages[name], history_table=table)
         found.settings[f"{PREFIX}version_table.{name}"] = table.replace("%", "%%")
     settings = replace(settings, version_table={**settings.version_table, **tables})
     found.service = service.with_changes(settings, tuple(packages.values()))
@@ -79,13 +78,6 @@ def look(
         found.actions.append(f"{Path(ini).name if ini else 'the INI file'}: {key} = {shown}")
     look_at_drift(found, given, before=True)
     return found
-
-
-def changed(package: MigrationPackage, **changes: Any) -> MigrationPackage:
-    """Return a registered package with other attributes."""
-    copy = object.__new__(MigrationPackage)
-    copy.__dict__.update(package.__dict__, **changes)
-    return copy
 
 
 def find_url(found: Findings) -> Settings:
@@ -142,7 +134,7 @@ def with_version_folders(found: Findings, package: MigrationPackage) -> Migratio
         return package
     lines = "".join(f"\n    {below(one, ini)}" for one in folders)
     found.settings[f"{PREFIX}version_locations.{package.name}"] = lines
-    return changed(package, own_version_locations=folders)
+    return replace(package, own_version_locations=folders)
 
 
 def below(folder: Path, ini: str | None) -> str:

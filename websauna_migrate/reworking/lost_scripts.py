@@ -6,7 +6,7 @@ import ast
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -18,7 +18,6 @@ from websauna_migrate.revision_scripts.git_history import GitHistory
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import checksum_of
 from websauna_migrate.revision_scripts.script_tree import assigned, parse_script
-from websauna_migrate.reworking.look import changed
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.kept_scripts import kept_script, require_trusted
 from websauna_migrate.runs.losses import find_losses
@@ -194,7 +193,7 @@ def restored(
             package = packages[script.package]
             if folder not in package.version_locations:
                 locations = (*package.version_locations, folder)
-                packages[script.package] = changed(package, own_version_locations=locations)
+                packages[script.package] = replace(package, own_version_locations=locations)
         whole = service.with_changes(service.settings, tuple(packages.values()))
         try:
             yield whole.site_anew(given)

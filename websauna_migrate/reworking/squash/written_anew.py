@@ -94,7 +94,7 @@ def operations_between(
             metadata = reflected(connection, after.facts())
             restore_types(metadata, connection.dialect, service.site().loaded, scripts)
         package = MigrationPackage(
-            NAME,
+            name=NAME,
             folder=Path(folder),
             metadata=(metadata,),
             script_directory=Path(folder) / "alembic",
