@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from sqlalchemy.engine import URL
-
 from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.plain_text import counted
 from websauna_migrate.results import LintReport
@@ -61,12 +59,3 @@ class UnsafeChanges(MigrationError, RuntimeError):
             + "\nChange the script, or accept the change by a comment on its line: "
             f"# squawk-ignore {found[0].rule}"
         )
-
-
-def require_postgresql(url: URL) -> None:
-    """Refuse a database that squawk does not know.
-
-    :raises LintNotPossible: for any but PostgreSQL
-    """
-    if url.get_backend_name() != "postgresql":
-        raise LintNotPossible("database", url.get_backend_name())

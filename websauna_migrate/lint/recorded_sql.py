@@ -125,13 +125,9 @@ def step_sql(site: Site, step: Step) -> StepSql:
         tuple(
             SqlStatement(one.sql, next(iter(one.lines), None))
             for one in found.statements
-            if not is_comment(one.sql)
+            # Texts that only say what Alembic is at.
+            if not all(line.startswith("--") or line == ";" for line in one.sql.splitlines())
         ),
         found.problem,
         found.line,
     )
-
-
-def is_comment(sql: str) -> bool:
-    """True for a text that only says what Alembic is at."""
-    return all(line.startswith("--") or line == ";" for line in sql.splitlines())

@@ -8,11 +8,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.base_errors import UsageError
 from websauna_migrate.config.settings import PREFIX, STYLE_RULES
 from websauna_migrate.lint.lint_comments import ScriptComments
-from websauna_migrate.lint.lint_errors import LintNotPossible, UnsafeChanges, require_postgresql
+from websauna_migrate.lint.lint_errors import LintNotPossible, UnsafeChanges
 from websauna_migrate.lint.recorded_sql import RecordedStep, Statement, record_step
 from websauna_migrate.lint.squawk import (
     SYNTAX_ERROR,
@@ -70,7 +69,9 @@ class Linter:
 
         :raises LintNotPossible: if the database is no PostgreSQL
         """
-        require_postgresql(site.settings.require_url())
+        kind = site.settings.require_url().get_backend_name()
+        if kind != "postgresql":
+            raise LintNotPossible("database", kind)
         self.site = site
         self.program = find_squawk()
 
@@ -98,69 +99,48 @@ class Linter:
             return LintReport()
         with self.site.connecting() as connection:
             version = connection.dialect.server_version_info or ()
-        return lint_plan(
-            # Environments that no run uses: a script that is only looked at changes them.
-            self.site.loaded.again(),
-            plan,
-            program=self.program,
-            server_version=version,
-            excluded=self.site.settings.lint_exclude,
+        # Environments that no run uses: a script that is only looked at changes them.
+        scripts = self.site.loaded.again()
+        excluded = self.site.settings.lint_exclude
+        with quiet_alembic():
+            recorded = [record_step(scripts, step) for step in plan.steps]
+        comments = {id(one): ScriptComments.of(one.step.revision.path) for one in recorded}
+        places = list(places_of(recorded, comments))
+        # Not those that are left out by default: not every version of squawk has all of them.
+        names = (set(excluded) - STYLE_RULES).union(
+            *(found.rules for script in comments.values() for found in script.found)
         )
-
-
-def lint_plan(
-    snapshot: LoadedScripts,
-    plan: Plan,
-    *,
-    program: str,
-    server_version: Sequence[object],
-    excluded: Collection[str],
-) -> LintReport:
-    """Check the SQL of a plan's steps; nothing is run, and no database is contacted.
-
-    :param snapshot: of environments that no run uses: scripts leave things behind in them
-    :param program: squawk's path
-    :param excluded: rules that are not asked for
-    """
-    with quiet_alembic():
-        recorded = [record_step(snapshot, step) for step in plan.steps]
-    comments = {id(one): ScriptComments.of(one.step.revision.path) for one in recorded}
-    places = list(places_of(recorded, comments))
-    # Not those that are left out by default: not every version of squawk has all of them.
-    names = (set(excluded) - STYLE_RULES).union(
-        *(found.rules for script in comments.values() for found in script.found)
-    )
-    run = functools.partial(run_squawk, program, server_version=server_version)
-    raw, unread = ask(places, names, run)
-    findings: list[LintFinding] = []
-    accepted: list[LintFinding] = []
-    for place, found in raw:
-        rule, statement = found.rule, place.statement
-        if rule in OURS or rule in excluded or not statement.lines:
-            continue
-        if place.on_new_table and not MATTERS.match(rule):
-            continue
-        finding = finding_of(place, found)
-        is_accepted = comments[id(place.recorded)].accepts(rule, statement.lines)
-        (accepted if is_accepted else findings).append(finding)
-    for place in places:
-        if place.on_new_table and comments[id(place.recorded)].found:
-            comments[id(place.recorded)].excuse(place.statement.lines)
-    unknown = unknown_names(found for _, found in raw)
-    warnings = [
-        f'Setting "{PREFIX}lint_exclude": squawk knows no rule "{name}".'
-        for name in sorted((unknown & set(excluded)) - STYLE_RULES)
-    ]
-    skipped = {*unknown, *OURS, *excluded}
-    for one in recorded:
-        warnings += warnings_of(one, comments[id(one)], unknown, skipped)
-    return LintReport(
-        len(plan.steps),
-        tuple(dict.fromkeys(findings)),
-        tuple(dict.fromkeys(accepted)),
-        tuple(unchecked_scripts(recorded, unread)),
-        tuple(warnings),
-    )
+        run = functools.partial(run_squawk, self.program, server_version=version)
+        raw, unread = ask(places, names, run)
+        findings: list[LintFinding] = []
+        accepted: list[LintFinding] = []
+        for place, found in raw:
+            rule, statement = found.rule, place.statement
+            if rule in OURS or rule in excluded or not statement.lines:
+                continue
+            if place.on_new_table and not MATTERS.match(rule):
+                continue
+            finding = finding_of(place, found)
+            is_accepted = comments[id(place.recorded)].accepts(rule, statement.lines)
+            (accepted if is_accepted else findings).append(finding)
+        for place in places:
+            if place.on_new_table and comments[id(place.recorded)].found:
+                comments[id(place.recorded)].excuse(place.statement.lines)
+        unknown = unknown_names(found for _, found in raw)
+        warnings = [
+            f'Setting "{PREFIX}lint_exclude": squawk knows no rule "{name}".'
+            for name in sorted((unknown & set(excluded)) - STYLE_RULES)
+        ]
+        skipped = {*unknown, *OURS, *excluded}
+        for one in recorded:
+            warnings += warnings_of(one, comments[id(one)], unknown, skipped)
+        return LintReport(
+            len(plan.steps),
+            tuple(dict.fromkeys(findings)),
+            tuple(dict.fromkeys(accepted)),
+            tuple(unchecked_scripts(recorded, unread)),
+            tuple(warnings),
+        )
 
 
 def finding_of(place: Place, found: RawFinding) -> LintFinding:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
+from operator import attrgetter
 
 from websauna_migrate.cli.render.text import one_line, shortened
 from websauna_migrate.plain_text import counted
-from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
+from websauna_migrate.results import LintReport
 
 #: What of a statement is shown: enough to tell it from its neighbours.
 STATEMENT_LENGTH = 120
@@ -18,37 +19,24 @@ def render_lint(report: LintReport) -> Iterator[str]:
     if not report.steps:
         yield "Nothing to check: no step is pending."
         return
-    for (package, revision, message), of_step in groupby(report.findings, key=step_of):
+    of_steps = groupby(report.findings, key=attrgetter("package", "revision", "message"))
+    for (package, revision, message), of_step in of_steps:
         yield f"{package} {revision}  {one_line(message)}".rstrip()
-        for (place, statement), found in groupby(of_step, key=statement_of):
-            yield f"  {place}"
+        of_statements = groupby(of_step, key=attrgetter("path", "line", "statement"))
+        for (path, line, statement), found in of_statements:
+            yield f"  {path}:{line}"
             yield f"    {shortened(one_line(statement), STATEMENT_LENGTH)}"
             for one in found:
                 yield f"    {one.rule}: {one_line(one.text)}"
                 if one.help:
                     yield f"      {one_line(one.help)}"
         yield ""
-    for unchecked in report.unchecked:
-        yield render_unchecked(unchecked)
+    for left in report.unchecked:
+        place = left.path if left.line is None else f"{left.path}:{left.line}"
+        yield f"{left.package} {left.revision}  not checked: {place}: {one_line(left.reason)}"
     if report.unchecked:
         yield ""
     yield summary(report)
-
-
-def step_of(one: LintFinding) -> tuple[str, str, str]:
-    """Return what the heading of a finding's step says."""
-    return one.package, one.revision, one.message
-
-
-def statement_of(one: LintFinding) -> tuple[str, str]:
-    """Return where a finding's statement is, and the statement."""
-    return f"{one.path}:{one.line}", one.statement
-
-
-def render_unchecked(one: UncheckedScript) -> str:
-    """Return the line about what was not checked."""
-    place = one.path if one.line is None else f"{one.path}:{one.line}"
-    return f"{one.package} {one.revision}  not checked: {place}: {one_line(one.reason)}"
 
 
 def summary(report: LintReport) -> str:
