@@ -33,16 +33,8 @@ if TYPE_CHECKING:
 #: Frames of these packages before the first of the application say nothing about it.
 MACHINERY = frozenset(
     {
-        "contextlib",
-        "importlib",
-        "paste",
-        "pkg_resources",
-        "plaster",
-        "plaster_pastedeploy",
-        "pyramid",
-        "venusian",
-        "websauna_migrate",
-        "zope",
+        *("contextlib", "importlib", "paste", "pkg_resources", "plaster", "plaster_pastedeploy"),
+        *("pyramid", "venusian", "websauna_migrate", "zope"),
     }
 )
 

@@ -202,14 +202,14 @@ COMMANDS: Mapping[str, Command] = {
         needs_database=always,
     ),
     "drift": Command(
-        "place.drift",
+        "read.drift",
         "Show what was changed by hand and since when, and what only models have.",
         (a.ACCEPT, a.MENDING_SQL, a.RECORD_WHO, a.FORGET_WHO, a.JSON),
         leaves_garbage=True,
         needs_database=always,
     ),
     "locate": Command(
-        "place.locate",
+        "read.locate",
         "Find at which revision the database stands, by its tables, whatever the histories say.",
         (a.JSON,),
         leaves_garbage=True,

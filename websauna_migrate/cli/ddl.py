@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, groupby
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import MetaData, Table, TextClause, event
 from sqlalchemy.dialects.postgresql import CreateDomainType, CreateEnumType
@@ -17,9 +17,12 @@ from sqlalchemy.schema import AddConstraint, CreateIndex, CreateSequence, Execut
 from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.facts.model_ddl import create_types, dialect_creates, used_sequences
 from websauna_migrate.facts.models import unwritable_named
+from websauna_migrate.plain_text import in_quotes
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from websauna_migrate.config.packages import MigrationPackage
 
 
 def not_sql(dialect: str, error: Exception) -> MigrationError:
@@ -27,31 +30,14 @@ def not_sql(dialect: str, error: Exception) -> MigrationError:
     return MigrationError(f"The models cannot be written as SQL of {dialect}: {error}")
 
 
-class Package(Protocol):
-    """What is asked of a registered package."""
-
-    @property
-    def name(self) -> str:
-        """Dotted name."""
-
-    @property
-    def metadata(self) -> Sequence[MetaData]:
-        """The models."""
-
-
-def quoted(names: Iterable[str]) -> list[str]:
-    """Return names in quotes, for a message."""
-    return [f'"{name}"' for name in names]
-
-
-def tables_of(packages: Iterable[Package]) -> list[Table]:
+def tables_of(packages: Iterable[MigrationPackage]) -> list[Table]:
     """Return all tables of the packages' models, each once."""
     found = chain.from_iterable(m.tables.values() for p in packages for m in p.metadata)
     return list(dict.fromkeys(found))
 
 
 def select_tables(
-    names: Iterable[str], packages: Sequence[Package], owner_of: Callable[[Table], str]
+    names: Iterable[str], packages: Sequence[MigrationPackage], owner_of: Callable[[Table], str]
 ) -> list[Table]:
     """Return the tables that are meant by names.
 
@@ -70,10 +56,10 @@ def select_tables(
         ]
         if name not in known and not named:
             close = difflib.get_close_matches(name, [*known, *(t.fullname for t in tables)])
-            hint = f" Did you mean {' or '.join(quoted(close))}?" if close else ""
+            hint = f" Did you mean {in_quotes(close, ' or ')}?" if close else ""
             raise UsageError(
                 f'There is no package and no table "{name}" in the models.{hint}\n'
-                f"Registered packages are: {', '.join(quoted(known))}."
+                f"Registered packages are: {in_quotes(known)}."
             )
         selected.update(dict.fromkeys([*owned, *named]))
     return list(selected)

@@ -11,6 +11,7 @@ from websauna_migrate.cli.commands.call import Call, refuse_together
 from websauna_migrate.cli.console_script import tell
 from websauna_migrate.cli.render import history as lines
 from websauna_migrate.cli.render.history import render_log, render_logged_run, run_data
+from websauna_migrate.cli.render.location import render_drift, render_location, render_mending
 from websauna_migrate.cli.render.states import (
     plan_table,
     render_check,
@@ -322,3 +323,25 @@ def conclude(call: Call, report: LintReport) -> None:
         from websauna_migrate.lint.lint_errors import UnsafeChanges
 
         raise UnsafeChanges(report, listed=True)
+
+
+def locate(call: Call) -> int:
+    """Show where the packages stand."""
+    found = call.service.locate(packages=call.packages)
+    call.show(render_location(found), found)
+    return ExitCode.DONE if found.ok else ExitCode.DRIFT
+
+
+def drift(call: Call) -> int:
+    """Show what is not as it should be, or accept it; or let the database record who changes it."""
+    if call.options.record_who or call.options.forget_who:
+        call.service.record_who(stop=call.options.forget_who)
+        recorded = "is recorded no more" if call.options.forget_who else "is recorded from now on"
+        print(f"Who changes the schema by hand {recorded}.", file=sys.stderr)
+        return ExitCode.DONE
+    found = call.service.drift(packages=call.packages, accept=call.options.accept)
+    call.show(render_mending(found) if call.options.sql else render_drift(found), found)
+    if call.options.accept:
+        print("Accepted: the ledger keeps what there is now.", file=sys.stderr)
+        return ExitCode.DONE
+    return ExitCode.DONE if found.ok else ExitCode.DRIFT
