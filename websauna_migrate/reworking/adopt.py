@@ -8,13 +8,14 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.base_errors import UsageError
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.settings import PREFIX
+from websauna_migrate.facts.scratch_databases import scratch_database
+from websauna_migrate.replay.fresh import prepare
+from websauna_migrate.reports.check import Checker
 from websauna_migrate.results import Adoption
-from websauna_migrate.reworking.adoption_record import AdoptionRecord
-from websauna_migrate.reworking.findings import Findings, Wanted, directory_of
-from websauna_migrate.reworking.first_scripts import write_first_scripts
-from websauna_migrate.reworking.ini_settings import add_settings
+from websauna_migrate.reworking.adoption_record import AdoptionRecord, add_settings
+from websauna_migrate.reworking.findings import EQUAL, Findings, Wanted, directory_of
 from websauna_migrate.reworking.look import look, look_at_drift
 from websauna_migrate.reworking.taking_back import take_back
 from websauna_migrate.runs.adopting import (
@@ -27,6 +28,9 @@ from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
+
+#: The message of a first script for tables that were made without one.
+FIRST_MESSAGE = "Tables that were there before migrations"
 
 OTHER_DATABASES = "Other databases that were taken over with these files need adopt --undo too."
 
@@ -141,6 +145,46 @@ def take_files_back(
     if (record := settings_record(service)) is not None:
         paths += record.take_settings_back(goes)
     return tuple(paths)
+
+
+def write_first_scripts(found: Findings, given: Connection | Engine | None) -> None:
+    """Write the first scripts of packages against an empty database, and compare it with ours.
+
+    :raises MigrationError: if it is not; the scripts are taken away with the rest of the adoption
+    """
+    if not found.first:
+        return
+    settings = found.service.settings
+    with scratch_database(settings) as url:
+        prepare(settings, url)
+        scratch = found.service.at(url)
+        names = [one.name for one in scratch.packages if one.name not in found.first]
+        prove = None
+        try:
+            scratch.upgrade(packages=names)
+        except MigrationError:
+            # A history that does not begin at an empty schema: its tables are missing there.
+            prove = "off"
+            found.notes.append("The first scripts are not proven: other histories cannot begin")
+        created = scratch.revision(
+            FIRST_MESSAGE, packages=found.first, autogenerate=True, prove=prove
+        )
+    for one in created:
+        AdoptionRecord(directory_of(found.service, one.package)).add_created([one.path])
+        found.notes.append(f"new: {one.path}")
+    site = found.service.site_anew(given)
+    checker = Checker(site, found.service.ownership, found.first)
+    with site.reading() as connection:
+        problems = [] if connection is None else [*checker.drift(connection, site.applied(), ())]
+    for problem in problems:
+        if problem.details:
+            raise MigrationError(
+                f"{problem.package}: its tables differ from the models: "
+                f"{'; '.join(map(str, problem.details))}. Nothing was changed. Let the models be "
+                "as the tables are, adopt, and go on from there."
+            )
+    for name in found.first:
+        found.stamped[name] = (site.loaded.histories[name].effective_heads, EQUAL)
 
 
 def write_settings(found: Findings) -> None:
