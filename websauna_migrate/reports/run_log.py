@@ -91,8 +91,13 @@ def as_runs(site: Site, connection: Connection, entries: Sequence[LedgerEntry]) 
         if not is_of(first, running):
             outcomes = {"half-done" if one == "running" else one for one in outcomes}
             if is_short(ordered):
-                ordered = tuple(map(as_unfinished, ordered))
+                # The step that it was killed in was only planned.
+                ordered = tuple(
+                    replace(step, outcome="unfinished") if step.outcome == "planned" else step
+                    for step in ordered
+                )
                 outcomes = outcomes - {"planned"} | {"unfinished"}
+        # In UTC, without a zone.
         ends = [step.ended for step in ordered if step.ended is not None]
         found.append(
             LedgerRun(
@@ -100,7 +105,7 @@ def as_runs(site: Site, connection: Connection, entries: Sequence[LedgerEntry]) 
                 direction=first.direction,
                 outcome=min(outcomes, key=WORST.index),
                 started=first.started.replace(tzinfo=timezone.utc),
-                ended=latest(ends) if len(ends) == len(ordered) else None,
+                ended=max(ends).replace(tzinfo=timezone.utc) if len(ends) == len(ordered) else None,
                 host=first.host,
                 process=first.process,
                 version=first.version,
@@ -114,16 +119,6 @@ def as_runs(site: Site, connection: Connection, entries: Sequence[LedgerEntry]) 
 def is_short(steps: Sequence[LedgerEntry]) -> bool:
     """Whether a run has not got to the end of its last step, by its rows in their order."""
     return steps[0].outcome == "planned" or len(steps) < (steps[0].steps or 0)
-
-
-def as_unfinished(step: LedgerEntry) -> LedgerEntry:
-    """Return a step of a run that is over; the one that it was killed in was only planned."""
-    return replace(step, outcome="unfinished") if step.outcome == "planned" else step
-
-
-def latest(times: Sequence[datetime]) -> datetime:
-    """Return the last of some times in UTC without a zone, with it."""
-    return max(times).replace(tzinfo=timezone.utc)
 
 
 def rows_of_runs(

@@ -11,12 +11,10 @@ from pyramid_debugtoolbar.panels import DebugPanel
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.pictures.svg import to_svg
-from websauna_migrate.results import StepSql
 from websauna_migrate.web.pages import look
 from websauna_migrate.web.templating import render
 
 if TYPE_CHECKING:
-    from websauna_migrate.planning.steps import Step
     from websauna_migrate.service import MigrationService
 
 #: Of so many pending steps the SQL is shown.
@@ -43,15 +41,10 @@ class MigrationsPanel(DebugPanel):  # type: ignore[misc]  # untyped
         try:
             with self.service.one_look():
                 picture = data_url(to_svg(self.service.graph()))
-                steps = list(map(self.sql_of, found.plan.steps[:SQL_SHOWN] if found.plan else ()))
+                steps = [self.service.step_sql(one) for one in found.steps[:SQL_SHOWN]]
         except MigrationError:
             pass  # The look has said what is wrong.
         return render(request.registry, "panel", look=found, steps=steps, picture=picture)
-
-    def sql_of(self, step: Step) -> StepSql:
-        """Return the SQL of a pending step."""
-        found: StepSql = self.service.step_sql(step)
-        return found
 
 
 def data_url(svg: str) -> str:
