@@ -33,13 +33,13 @@ from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.elements import conv
-from sqlalchemy.types import NullType
+from sqlalchemy.types import NullType, TypeEngine
 
 from websauna_migrate.alembic_adapter.internals import ALEMBIC
 from websauna_migrate.alembic_adapter.written_expressions import written_plainly
 
 
-def render_type(type_: Any, autogen_context: Any) -> str:
+def render_type(type_: TypeEngine[Any], autogen_context: AutogenContext) -> str:
     """Return the Python source of a column type and note the imports that it needs.
 
     Public hooks replace the rendering of a type, but none gives the default rendering of another

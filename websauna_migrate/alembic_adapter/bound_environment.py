@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from traceback import extract_tb
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeGuard
 
 from sqlalchemy import MetaData, text
 from sqlalchemy.engine import Connection
@@ -27,6 +27,7 @@ from websauna_migrate.database.engines import (
     BEHIND,
     SESSION,
     database_of,
+    driver_of,
     with_synchronous_driver,
 )
 from websauna_migrate.database.own_connections import lent
@@ -63,7 +64,7 @@ class BoundEnvironment(ProxiedEnvironment):
         self.rows = rows
         self.insisted = insisted
         #: The connection that ``env.py`` configured with.
-        self.given: Any = None
+        self.given: object = None
         #: Whether Alembic would begin a transaction on it for all migrations, and commit it.
         self.commits = False
         self.settings: Mapping[str, str] = (
@@ -183,7 +184,7 @@ class BoundEnvironment(ProxiedEnvironment):
                 if failed or not self.in_transaction:
                     ours.commit()
 
-    def is_apart(self, given: Any) -> bool:
+    def is_apart(self, given: object) -> TypeGuard[Connection]:
         """True if ``env.py`` works on a connection of its own."""
         return isinstance(given, Connection) and given is not self.run_connection
 
@@ -219,7 +220,7 @@ class BoundEnvironment(ProxiedEnvironment):
 
         return is_plain(self.owner.env_py.read_text(encoding="utf-8", errors="replace"))
 
-    def refuse_other_database(self, given: Any) -> None:
+    def refuse_other_database(self, given: object) -> None:
         """Refuse a connection of ``env.py`` to another database, which would stay as it is.
 
         :raises EnvironmentFailure: if it is one
@@ -273,26 +274,24 @@ class BoundEnvironment(ProxiedEnvironment):
             self.run_migrations()
 
 
-def let_go(given: Connection, ours: Connection) -> None:
+def let_go(given: object, ours: Connection) -> None:
     """Commit what ``env.py`` did on a connection of its own before its migrations.
 
     The script's statements run on the run's connection, and would wait for the locks of that
     transaction. It is the driver's commit, since ``env.py`` may be inside of ``engine.begin()``.
     """
     if isinstance(given, Connection) and given is not ours and given.in_transaction():
-        driver: Any = given.connection.dbapi_connection
-        driver.commit()
+        driver_of(given).commit()
 
 
-def is_autocommit(given: Any) -> bool:
+def is_autocommit(given: object) -> bool:
     """True if each statement on a connection to PostgreSQL is a transaction of its own."""
     if not isinstance(given, Connection) or given.dialect.name != "postgresql":
         return False
-    driver: Any = given.connection.dbapi_connection
-    return bool(driver.autocommit)
+    return bool(driver_of(given).autocommit)
 
 
-def begins_on(given: Any, options: Mapping[str, Any]) -> bool:
+def begins_on(given: object, options: Mapping[str, object]) -> bool:
     """True if Alembic's ``begin_transaction`` would begin a transaction for all migrations.
 
     :param options: those of ``context.configure``

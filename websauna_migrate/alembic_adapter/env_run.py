@@ -23,7 +23,7 @@ from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.packages import project_of
-from websauna_migrate.database.engines import driver_words, hide_password
+from websauna_migrate.database.engines import driver_of, driver_words, hide_password
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.own_connections import lent
 from websauna_migrate.revision_scripts.old_websauna import what_to_write
@@ -93,7 +93,7 @@ def calling(name: str, function: Callable[..., None]) -> Iterator[None]:
     """Call a function at each event of a name within the block, if it is of this thread."""
     thread = threading.get_ident()
 
-    def call(*args: Any) -> None:
+    def call(*args: object) -> None:
         if threading.get_ident() == thread:
             function(*args)
 
@@ -123,8 +123,7 @@ def connections_ended() -> Iterator[None]:
             # The error refers to what there was at its time.
             for one in [*OPENED]:
                 with suppress(Exception):
-                    driver: Any = one.connection.dbapi_connection
-                    driver.rollback()
+                    driver_of(one).rollback()
 
 
 @contextmanager
@@ -136,7 +135,7 @@ def waits_bounded() -> Iterator[None]:
 
     def bound(connection: Connection) -> None:
         if connection.dialect.name == "postgresql":
-            driver: Any = connection.connection.dbapi_connection
+            driver = driver_of(connection)
             with closing(driver.cursor()) as cursor:
                 cursor.execute("SET lock_timeout = '2s'")
             driver.commit()

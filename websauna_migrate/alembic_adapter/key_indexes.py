@@ -37,10 +37,10 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
     connection = impl.connection
     if impl.dialect.name not in ("mysql", "mariadb") or connection is None or impl.as_sql:
         return
-    drop_constraint: Any = impl.drop_constraint
-    drop_index: Any = impl.drop_index
-    add_constraint: Any = impl.add_constraint
-    create_index: Any = impl.create_index
+    drop_constraint = impl.drop_constraint
+    drop_index = impl.drop_index
+    add_constraint = impl.add_constraint
+    create_index = impl.create_index
 
     def drop_unique(const: Constraint, **kw: Any) -> None:
         if isinstance(const, UniqueConstraint):
@@ -52,7 +52,7 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
             replace_before(connection, index.table, final_name(index, connection))
         drop_index(index, **kw)
 
-    def add_unique(const: Any, **kw: Any) -> None:
+    def add_unique(const: Constraint, **kw: Any) -> None:
         add_constraint(const, **kw)
         if isinstance(const, UniqueConstraint):
             columns = [str(one.name) for one in const.columns]
@@ -74,7 +74,7 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
     impl.create_index = create  # type: ignore[method-assign]
 
 
-def replace_before(connection: Connection, table: Any, name: str | None) -> None:
+def replace_before(connection: Connection, table: Table, name: str | None) -> None:
     """Make what the server would make for foreign keys that use an index which goes."""
     there = indexes(connection, table)
     gone = next((one for one in there if one.name == name), None)
@@ -87,7 +87,7 @@ def replace_before(connection: Connection, table: Any, name: str | None) -> None
             there.append(KeyIndex(str(made.name), columns, unique=False))
 
 
-def leave_one(connection: Connection, table: Any, added: KeyIndex) -> None:
+def leave_one(connection: Connection, table: Table, added: KeyIndex) -> None:
     """Drop the server's own indexes of foreign keys that can use a new one."""
     for key, columns in foreign_keys(connection, table):
         if not added.begins_with(columns):
@@ -107,7 +107,7 @@ def leave_one(connection: Connection, table: Any, added: KeyIndex) -> None:
             connection.execute(DropIndex(index_of(table, one.name, columns)))
 
 
-def indexes(connection: Connection, table: Any) -> list[KeyIndex]:
+def indexes(connection: Connection, table: Table) -> list[KeyIndex]:
     """Return the indexes of a table, its primary key among them."""
     inspector = inspect(connection)
     name, schema = str(table.name), table.schema
@@ -122,13 +122,13 @@ def indexes(connection: Connection, table: Any) -> list[KeyIndex]:
     return [KeyIndex("PRIMARY", key), *found] if key else found
 
 
-def foreign_keys(connection: Connection, table: Any) -> Iterator[tuple[str, list[str]]]:
+def foreign_keys(connection: Connection, table: Table) -> Iterator[tuple[str, list[str]]]:
     """Yield name and columns of the foreign keys of a table."""
     for one in inspect(connection).get_foreign_keys(str(table.name), table.schema):
         yield str(one["name"]), one["constrained_columns"]
 
 
-def key_index(table: Any, key: str, columns: Sequence[str], taken: set[str]) -> Index:
+def key_index(table: Table, key: str, columns: Sequence[str], taken: set[str]) -> Index:
     """Return the index that the server makes for a foreign key: of its name, if it has one.
 
     :param taken: names of other indexes, in lower case
@@ -141,7 +141,7 @@ def key_index(table: Any, key: str, columns: Sequence[str], taken: set[str]) -> 
     return index_of(table, given, columns)
 
 
-def index_of(table: Any, name: str, columns: Sequence[str]) -> Index:
+def index_of(table: Table, name: str, columns: Sequence[str]) -> Index:
     """Return an index of a table."""
     parts: list[Column[Any]] = [Column(one, NULLTYPE) for one in columns]
     of = Table(str(table.name), MetaData(), *parts, schema=table.schema)

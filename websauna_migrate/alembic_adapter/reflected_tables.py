@@ -30,7 +30,7 @@ def see_all_constraints(impl: DefaultImpl, connection: Connection) -> None:
             # It is called once the table is reflected.
             event.listen(table, "after_parent_attach", complete)
 
-    def complete(table: Table, parent: Any) -> None:
+    def complete(table: Table, parent: object) -> None:
         text = table_text(connection, table.schema, str(table.name))
         found = written_table(text) if text else None
         if found is not None:

@@ -17,11 +17,20 @@ from itertools import pairwise, zip_longest
 from typing import Any
 
 from alembic.ddl.impl import DefaultImpl
-from sqlalchemy import CheckConstraint, PrimaryKeyConstraint, Table, UniqueConstraint, text
+from alembic.operations.batch import ApplyBatchImpl
+from sqlalchemy import (
+    CheckConstraint,
+    Dialect,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import conv
-from sqlalchemy.types import NullType, SchemaType, UserDefinedType
+from sqlalchemy.types import NullType, SchemaType, TypeEngine, UserDefinedType
 
 from websauna_migrate.alembic_adapter.reflected_tables import (
     check_names,
@@ -74,7 +83,7 @@ def keep_in_batches(impl: DefaultImpl) -> None:
     #: Texts of indexes that the batch makes again, by name.
     kept: dict[str, str] = {}
 
-    def prep_table_for_batch(batch_impl: Any, table: Table) -> None:
+    def prep_table_for_batch(batch_impl: ApplyBatchImpl, table: Table) -> None:
         kept.clear()
         rebuild = Rebuild(connection, batch_impl, table)
         rebuild.prepare()
@@ -90,7 +99,7 @@ def keep_in_batches(impl: DefaultImpl) -> None:
         rebuild.finish()
         kept.update(rebuild.indexes)
 
-    def create(index: Any, **kw: Any) -> None:
+    def create(index: Index, **kw: Any) -> None:
         text = kept.pop(str(index.name), None)
         if text is None:
             create_index(index, **kw)
@@ -121,11 +130,12 @@ class Rebuild:
     :ivar later: the statements that make again what Alembic does not know of
     """
 
-    def __init__(self, connection: Connection, batch_impl: Any, table: Table) -> None:
+    def __init__(self, connection: Connection, batch_impl: ApplyBatchImpl, table: Table) -> None:
         self.connection = connection
         self.batch_impl = batch_impl
         self.table = table
-        self.new_table: Table = batch_impl.new_table
+        assert batch_impl.new_table is not None
+        self.new_table = batch_impl.new_table
         self.temporary: str = batch_impl.temp_table_name
         schema = (table.schema or "main").replace('"', '""')
         #: The database of the table, quoted, with a dot.
@@ -495,7 +505,7 @@ def is_numbered(table: TableSql) -> bool:
     return any(column.attributes.get("autoincrement") for column in table.columns)
 
 
-def compiled(type_: Any, dialect: Any) -> str:
+def compiled(type_: TypeEngine[Any], dialect: Dialect) -> str:
     """Return a type as SQLAlchemy spells it, empty for none."""
     if isinstance(type_, NullType) and not variants_of(type_):
         return ""

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from alembic.ddl.impl import DefaultImpl
-from sqlalchemy import Constraint, Index, inspect
+from sqlalchemy import Constraint, Index, Table, inspect
 from sqlalchemy.engine import Inspector
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.sql.elements import conv
@@ -42,9 +42,9 @@ def find_unnamed_constraints(impl: DefaultImpl) -> None:
     connection = impl.connection
     if connection is None or impl.as_sql:
         return
-    drop_constraint: Any = impl.drop_constraint
-    drop_index: Any = impl.drop_index
-    requires_recreate: Any = impl.requires_recreate_in_batch
+    drop_constraint = impl.drop_constraint
+    drop_index = impl.drop_index
+    requires_recreate = impl.requires_recreate_in_batch
 
     def find(const: Constraint) -> None:
         if AUTOMATIC.fullmatch(str(const.name)) and not is_error_handled():
@@ -62,9 +62,9 @@ def find_unnamed_constraints(impl: DefaultImpl) -> None:
         return bool(requires_recreate(batch_op))
 
     def drop_of_key(index: Index, **kw: Any) -> None:
-        automatic = str(index.name).endswith("_fkey") and index.table is not None
-        if automatic and not is_error_handled():
-            index.name = conv(index_name(inspect(connection), index.table, str(index.name)))
+        name, table = str(index.name), index.table
+        if table is not None and name.endswith("_fkey") and not is_error_handled():
+            index.name = conv(index_name(inspect(connection), table, name))
         drop_index(index, **kw)
 
     if impl.dialect.name == "sqlite":
@@ -76,7 +76,7 @@ def find_unnamed_constraints(impl: DefaultImpl) -> None:
         impl.drop_index = drop_of_key  # type: ignore[method-assign]
 
 
-def constraint_name(inspector: Inspector, table: Any, name: str) -> str:
+def constraint_name(inspector: Inspector, table: Table, name: str) -> str:
     """Return the name that a constraint has on this database, by the one that PostgreSQL gives.
 
     It is the same where there is one of that name, or not just one that may be meant.
@@ -145,7 +145,7 @@ def is_servers(found: Found, table: str, ending: str) -> bool:
     )
 
 
-def index_name(inspector: Inspector, table: Any, name: str) -> str:
+def index_name(inspector: Inspector, table: Table, name: str) -> str:
     """Return the name of the index that MariaDB made for a foreign key, by the key's name.
 
     It is that of the key's first column where the key had no name.

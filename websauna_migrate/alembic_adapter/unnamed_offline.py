@@ -53,8 +53,8 @@ def write_lookups(impl: DefaultImpl) -> None:
     """Let an implementation of MariaDB write SQL that finds what it drops."""
     if not (impl.as_sql and getattr(impl.dialect, "is_mariadb", False)):
         return
-    drop_constraint: Any = impl.drop_constraint
-    drop_index: Any = impl.drop_index
+    drop_constraint = impl.drop_constraint
+    drop_index = impl.drop_index
 
     def drop(const: Constraint, **kw: Any) -> None:
         match = AUTOMATIC.fullmatch(str(const.name))

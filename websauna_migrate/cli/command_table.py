@@ -6,7 +6,6 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
 from websauna_migrate.cli import arguments as a
 
@@ -39,7 +38,7 @@ class Command:
     leaves_garbage: bool = False
 
 
-def run_command(path: str, *arguments: Any) -> int:
+def run_command(path: str, *arguments: object) -> int:
     """Call the function of a command, and return its exit status.
 
     :param path: its module in the folder of commands, and its name

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import CheckConstraint, Constraint, Index, Table
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql import ClauseElement
 
 from websauna_migrate.models.sqlalchemy_internals import is_created
 
@@ -38,7 +37,7 @@ def column_checks(table: Table) -> list[CheckConstraint]:
     ]
 
 
-def sql_text(expression: Any, connection: Connection) -> str:
+def sql_text(expression: ClauseElement, connection: Connection) -> str:
     """Return an expression as a table's definition has it, with ``%`` as it is."""
     text = str(
         expression.compile(

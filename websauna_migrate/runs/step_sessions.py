@@ -21,6 +21,7 @@ import transaction
 import zope.sqlalchemy
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.session import JoinTransactionMode
 from zope.sqlalchemy.datamanager import STATUS_CHANGED
 
 from websauna_migrate.base_errors import UsageError
@@ -113,7 +114,7 @@ def step_connection() -> Connection:
     return connection
 
 
-def join_mode(connection: Connection) -> Any:
+def join_mode(connection: Connection) -> JoinTransactionMode:
     """Return how a session takes part in what the connection is doing.
 
     In a transaction it has a savepoint of its own, so that its rollback leaves the step's marker
