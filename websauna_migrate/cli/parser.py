@@ -10,13 +10,13 @@ import argparse
 import functools
 import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.metadata import version
 from textwrap import fill
 from typing import NoReturn
 
-from websauna_migrate.cli.command_table import COMMANDS
+from websauna_migrate.cli.command_table import COMMANDS, GROUPS
 
 #: The INI file where the user names none.
 DEFAULT_CONFIG = "development.ini"
@@ -34,31 +34,6 @@ project it is typed, else on the application's own; -x packages= names others.
   ws-alembic -c production.ini plan
   ws-alembic COMMAND --help
 """
-
-#: The commands as the help shows them.
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "every day": (
-        "revision",
-        "upgrade",
-        "downgrade",
-        "redo",
-        "rebase",
-        "squash",
-        "switch",
-        "new-package",
-        "adopt",
-        "move-table",
-    ),
-    "looking": (
-        *("status", "plan", "check", "drift", "graph", "log", "lint"),
-        *("verify", "wait", "help"),
-    ),
-    "recovering": ("repair", "locate", "stamp", "uninstall"),
-    "Alembic's, and the shell's": (
-        *("branches", "current", "edit", "ensure_version", "heads", "history", "init"),
-        *("list_templates", "merge", "show", "completion"),
-    ),
-}
 
 EPILOG = """\
 Results go to standard output, everything else to standard error.
@@ -130,11 +105,11 @@ def meant(word: str, known: Iterable[str]) -> str:
 def listed_commands() -> str:
     """Return the commands with what they do, group by group."""
     lines = []
-    for title, names in GROUPS.items():
+    for title, commands in GROUPS.items():
         lines += ["", f"{title}:"]
-        for name in names:
+        for name, command in commands.items():
             words = fill(
-                COMMANDS[name].help,
+                command.help,
                 80,
                 initial_indent=f"  {name:<14}  ",
                 subsequent_indent=" " * 18,
