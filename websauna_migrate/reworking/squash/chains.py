@@ -41,20 +41,22 @@ class Chain:
 
         :param inside: the identifiers of the range
         """
-        targets = {package: tuple(sorted(ids))}
-        plan = plan_upgrade(self.site.loaded.graph, self.site.applied(), targets)
-        inner = [step for step in plan.steps if step.package == package and is_in(step, inside)]
-        run_steps(self.site, [step for step in plan.steps if step not in inner])
-        run_steps(self.site, inner)
+        ids = [*ids]
+        self.need(package, ids, inside)
+        run_steps(self.site, self.steps_to(package, ids))
 
     def need(self, package: str, ids: Iterable[str], inside: Collection[str]) -> None:
         """Apply what revisions need besides the range, and none of the range."""
-        targets = {package: tuple(sorted(ids))}
-        plan = plan_upgrade(self.site.loaded.graph, self.site.applied(), targets)
+        steps = self.steps_to(package, ids)
         run_steps(
             self.site,
-            [step for step in plan.steps if step.package != package or not is_in(step, inside)],
+            [one for one in steps if one.package != package or one.revision.id not in inside],
         )
+
+    def steps_to(self, package: str, ids: Iterable[str]) -> tuple[Step, ...]:
+        """Return the steps that apply revisions, with all that they need."""
+        targets = {package: tuple(sorted(ids))}
+        return plan_upgrade(self.site.loaded.graph, self.site.applied(), targets).steps
 
     def take_back(self, package: str, revisions: Iterable[str]) -> None:
         """Take revisions back, on which nothing else stands."""
@@ -74,8 +76,3 @@ class Chain:
         facts = self.facts()
         with connect(make_engine(self.url, self.engine_options)) as connection:
             return read_rows_of(connection, facts)
-
-
-def is_in(step: Step, inside: Collection[str]) -> bool:
-    """Return whether a step is one of a range."""
-    return step.revision.id in inside

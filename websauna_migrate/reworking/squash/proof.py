@@ -73,7 +73,9 @@ def prove_squash(
             if [*differing(old_rows, again, chain.rows())]:
                 # A downgrade may leave rows, as that of an old script does: up alone tells.
                 chain = chain_behind(len(written))
-                compare_rows([*differing(old_rows, again, chain.rows())])
+                if others := [*differing(old_rows, again, chain.rows())]:
+                    found = "".join(f"\n  {one}" for one in others[:TOLD])
+                    raise squash_differs(f"tables have other rows:{found}")
         except StepFailed as exc:
             where = f" (line {exc.line})" if exc.line is not None else ""
             raise squash_differs(
@@ -135,14 +137,3 @@ def compare(
             found if there == UP[1] else (),
             not_back=number,
         )
-
-
-def compare_rows(found: Sequence[str]) -> None:
-    """Refuse other rows.
-
-    :param found: what differs, in words
-    :raises NotProven: with the first differences
-    """
-    if found:
-        listed = "".join(f"\n  {one}" for one in found[:TOLD])
-        raise squash_differs(f"tables have other rows:{listed}")

@@ -6,7 +6,8 @@ import ast
 import re
 import tempfile
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,8 @@ def restore_types(
             if not same:
                 continue
             if makes_check(written, dialect):
-                check = check_of(written, table)
+                checks = [one for one in table.constraints if isinstance(one, CheckConstraint)]
+                check = next((one for one in checks if one.name == written.name), None)
                 if check is None:
                     continue
                 table.constraints.discard(check)
@@ -239,14 +241,6 @@ def makes_check(written: TypeEngine[Any], dialect: Dialect) -> bool:
     if not isinstance(written, Enum) or not written.create_constraint:
         return False
     return not (dialect.supports_native_enum and written.native_enum)
-
-
-def check_of(written: TypeEngine[Any], table: Table) -> CheckConstraint | None:
-    """Return the CHECK of a table that has the name of an enum type."""
-    if not isinstance(written, Enum):
-        return None
-    found = [one for one in table.constraints if isinstance(one, CheckConstraint)]
-    return next((one for one in found if one.name == written.name), None)
 
 
 def as_written(expression: Any) -> Any:
@@ -282,18 +276,8 @@ def tidy(column: Column[Any], connection: Connection) -> None:
         column.autoincrement = True
     if not column.primary_key:
         column.autoincrement = "auto"
-    for generic in generics(column):
-        try:
-            dialect = connection.dialect
-            if generic.compile(dialect=dialect) == column.type.compile(dialect=dialect):
-                column.type = generic
-        except CompileError:
-            continue
-
-
-def generics(column: Column[Any]) -> Iterator[Any]:
-    """Yield the type of a column as every database has it, if there is one."""
-    try:
-        yield column.type.as_generic()
-    except NotImplementedError:
-        return
+    # Not every type is there on every database.
+    with suppress(NotImplementedError, CompileError):
+        generic, dialect = column.type.as_generic(), connection.dialect
+        if generic.compile(dialect=dialect) == column.type.compile(dialect=dialect):
+            column.type = generic
