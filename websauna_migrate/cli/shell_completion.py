@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from websauna_migrate.base_errors import MigrationError, UsageError
+from websauna_migrate.cli.command_table import COMMANDS
 from websauna_migrate.cli.output import reserve_stdout
 from websauna_migrate.cli.parser import DEFAULT_CONFIG, commands_of, make_parser
 from websauna_migrate.plain_text import word
 
 if TYPE_CHECKING:
-    from websauna_migrate.config.packages import MigrationPackage
     from websauna_migrate.service import MigrationService
 
 #: Set by the shells' scripts.
@@ -150,9 +150,8 @@ class Position:
             for name, action in sorted(self._options().items()):
                 yield name, first_words(action.help)
         elif self.verb is None:
-            (choices,) = (one for one in self.parser._actions if is_commands(one))
-            for command in choices._choices_actions:  # type: ignore[attr-defined]
-                yield command.dest, first_words(command.help)
+            for name, command in COMMANDS.items():
+                yield name, first_words(command.help)
         else:
             fields = [one for one in self.parser._actions if not one.option_strings]
             # The last one may take any number of words.
@@ -169,18 +168,21 @@ class Position:
         elif action.dest == "x":
             yield from self._packages(last)
         elif action.dest in PACKAGES:
-            with self._service() as service:
-                yield from ((one.name, "") for one in packages_of(service))
+            yield from ((name, "") for name in self._package_names())
         elif action.dest in REVISIONS or action.dest in NAMED_REVISIONS:
             yield from self._revisions(last, with_package=action.dest in NAMED_REVISIONS)
 
     def _packages(self, last: str) -> Iterator[Candidate]:
         """Yield what ``-x packages=`` may say; of several names, the last one is completed."""
         yield "packages=all", "all packages"
+        given, comma, _ = last.rpartition(",")
+        start = f"{given}," if comma else "packages="
+        yield from ((f"{start}{name}", "") for name in self._package_names())
+
+    def _package_names(self) -> list[str]:
+        """Return the names of the registered packages."""
         with self._service() as service:
-            given, comma, _ = last.rpartition(",")
-            start = f"{given}," if comma else "packages="
-            yield from ((f"{start}{one.name}", "") for one in packages_of(service))
+            return [] if service is None else [one.name for one in service.packages]
 
     def _revisions(self, last: str, *, with_package: bool) -> Iterator[Candidate]:
         """Yield revisions, newest first, with their messages."""
@@ -221,16 +223,6 @@ class Position:
                 service = stack.enter_context(Application.chosen(self.config).service())
             with contextlib.suppress(MigrationError):
                 yield service
-
-
-def packages_of(service: MigrationService | None) -> Sequence[MigrationPackage]:
-    """Return the registered packages."""
-    return () if service is None else service.packages
-
-
-def is_commands(action: argparse.Action) -> bool:
-    """True for the argument that is the command."""
-    return isinstance(action, argparse._SubParsersAction)
 
 
 def first_words(help: str | None) -> str:

@@ -78,10 +78,12 @@ def add_migration_package(
     if name is None:
         name = config.package.__name__
     place = describe_place(config)
+    # A name that begins with a dot is relative to the including package.
+    relative = isinstance(metadata, str) and metadata.startswith(".")
     package = make_package(
         config.maybe_dotted(name) if not isinstance(name, str) else name,
         parse_settings(config.registry.settings or {}),
-        metadata=config.maybe_dotted(metadata) if is_dotted_for_pyramid(metadata) else metadata,
+        metadata=config.maybe_dotted(metadata) if relative else metadata,
         script_location=script_location,
         depends_on=depends_on,
         version_table=version_table,
@@ -109,11 +111,6 @@ def add_migration_package(
         introspectables=(introspectable,),
         order=PHASE2_CONFIG,
     )
-
-
-def is_dotted_for_pyramid(metadata: object) -> bool:
-    """True if a dotted name starts with a dot: it is relative to the including package."""
-    return isinstance(metadata, str) and metadata.startswith(".")
 
 
 def describe_place(config: Configurator) -> str:

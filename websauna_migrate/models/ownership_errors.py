@@ -57,17 +57,10 @@ def owner_unknown(unsettled: tuple[Unsettled, ...]) -> OwnershipError:
         "unknown",
         f"No rule settles which package owns these tables; the candidates are:{lines}\n"
         f'Name the owner where the table is defined: Table("{example.table.name}", ..., '
-        f'info={{"package": "{package}"}}){in_class(bool(example.strangers))}.'
-        f"{said_by_application(example.table, package)}",
+        f'info={{"package": "{package}"}}){in_class(bool(example.strangers))}. '
+        "Where it is not yours to change, say it in the application: "
+        f'metadata.tables["{example.table.fullname}"].info["package"] = "{package}".',
         unsettled=unsettled,
-    )
-
-
-def said_by_application(table: Table, package: str) -> str:
-    """Return the remedy for models that are not the application's own."""
-    return (
-        " Where it is not yours to change, say it in the application: "
-        f'metadata.tables["{table.fullname}"].info["package"] = "{package}".'
     )
 
 

@@ -107,7 +107,7 @@ def claimed_orders(
             if offset + position not in hard:
                 found.append(order((offset + position, node, True, dated)))
         for position in later[package][known]:
-            if not dated or view.is_dated(position):
+            if not dated or position in view.with_date:
                 found.append(order((node, offset + position, False, dated)))
     return found
 
@@ -177,12 +177,9 @@ class _PackageView:
         pairs.sort(key=itemgetter(0))
         return [date for date, _ in pairs], [position for _, position in pairs]
 
-    def is_dated(self, position: int) -> bool:
-        """Tell whether the date of a position is known."""
-        return position in self._with_date
-
     @cached_property
-    def _with_date(self) -> frozenset[int]:
+    def with_date(self) -> frozenset[int]:
+        """The positions of which the date is known."""
         return frozenset(self._dated[1])
 
     @cached_property

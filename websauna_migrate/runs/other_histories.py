@@ -70,8 +70,12 @@ class OtherHistory:
         """How the history becomes the package's own."""
         adopt = f"ws-alembic -x packages={self.package} adopt"
         if self.table.name == history_table_name(self.package):
+            # By which the table that is a package's history by default is not.
+            hides = "version_table_schema"
+            if self.history_table != self.table.name:
+                hides = f"version_table.{self.package}"
             return (
-                f"  To go on with it, take out: websauna_migrate.{hiding_setting(self)}\n"
+                f"  To go on with it, take out: websauna_migrate.{hides}\n"
                 f"  To take it over: {adopt}"
             )
         keep = f"  To share it with plain Alembic: {adopt} --keep\n" if self.table.visible else ""
@@ -148,12 +152,6 @@ def revisions_in(site: Site, table: VersionTable) -> dict[str, tuple[str, ...]]:
         seen = history.ancestors(map(history.meant_by, rows[name]))
         found[name] = (*rows[name], *sorted(history.reduce(applied) - seen))
     return found
-
-
-def hiding_setting(found: OtherHistory) -> str:
-    """Return the setting by which the table that is a package's history by default is not."""
-    hidden = found.history_table != found.table.name
-    return f"version_table.{found.package}" if hidden else "version_table_schema"
 
 
 def find_elsewhere(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
-from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
@@ -103,7 +102,8 @@ def cause_of(site: Site, package: str, revision: str, *, by_text: bool) -> Itera
             f"its script was taken away when it was squashed; {release_of(package)} is installed.",
         )
         return
-    if not is_installed(directory) and (folder := other_folder_with(site, package, revision)):
+    elsewhere = () if is_installed(directory) else other_folders(site, package)
+    if folder := next((folder for folder, ids in elsewhere if revision in ids), None):
         yield f'its script is in "{folder}", where the package is not told to look.'
         if lacks_scripts(site.packages[package]):
             yield f"To have it: ws-alembic -x packages={package} adopt"
@@ -124,11 +124,6 @@ def cause_of(site: Site, package: str, revision: str, *, by_text: bool) -> Itera
         "neither this checkout nor its git history has the script: it was never committed, or the "
         "database is that of another checkout."
     )
-
-
-def other_folder_with(site: Site, package: str, revision: str) -> Path | None:
-    """Return the folder of a package's project that has a script, where it is not its own."""
-    return next((folder for folder, ids in other_folders(site, package) if revision in ids), None)
 
 
 def release_of(package: str) -> str:
