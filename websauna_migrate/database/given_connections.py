@@ -198,27 +198,24 @@ def execute(driver: DBAPIConnection, statement: str) -> Any:
 def sqlite_left_as_it_was(driver: DBAPIConnection, *, inside: bool) -> Iterator[None]:
     """Let an SQLite session have transactions that hold DDL as well, as long as it is lent."""
     (timeout,) = execute(driver, "PRAGMA busy_timeout")
+    level, autocommit = driver.isolation_level, getattr(driver, "autocommit", None)
     if inside:
         # SQLAlchemy has begun; the driver does so at the first INSERT.
         if not driver.in_transaction:
             execute(driver, "BEGIN")
-        try:
-            yield
-        finally:
-            execute(driver, f"PRAGMA busy_timeout = {timeout}")
-        return
-    level, autocommit = driver.isolation_level, getattr(driver, "autocommit", None)
-    if autocommit is False:
-        # As PEP 249 has it, from Python 3.12 on: a transaction is always open.
-        driver.autocommit = True
-    driver.isolation_level = None
+    else:
+        if autocommit is False:
+            # As PEP 249 has it, from Python 3.12 on: a transaction is always open.
+            driver.autocommit = True
+        driver.isolation_level = None
     try:
         yield
     finally:
         execute(driver, f"PRAGMA busy_timeout = {timeout}")
-        driver.isolation_level = level
-        if autocommit is False:
-            driver.autocommit = False
+        if not inside:
+            driver.isolation_level = level
+            if autocommit is False:
+                driver.autocommit = False
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Column, MetaData, String, Table, delete, insert, inspect, text
@@ -370,6 +370,6 @@ def find_version_tables(
             if row is not None:
                 rows[number].append(str(row))
     return tuple(
-        VersionTable(table.schema, table.name, table.visible, tuple(sorted(revisions)))
+        replace(table, rows=tuple(sorted(revisions)))
         for table, revisions in zip(found, rows, strict=True)
     )

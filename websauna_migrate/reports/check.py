@@ -43,7 +43,7 @@ from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.change_log import Changes
-from websauna_migrate.runs.in_progress import find_at_work
+from websauna_migrate.runs.in_progress import at_work
 from websauna_migrate.runs.kept_facts import KeptFacts
 from websauna_migrate.runs.kept_scripts import kept_script
 from websauna_migrate.runs.other_histories import OtherHistory, by_table, find_elsewhere
@@ -108,13 +108,13 @@ class Checker:
                 found = find_elsewhere(self.site, connection, applied, self.selected)
                 problems += histories_elsewhere(found)
                 elsewhere = {one.package for one in found}
-                at_work = [*self.at_work(connection)]
-                problems += at_work
+                unfinished = [*self.at_work(connection)]
+                problems += unfinished
                 problems += self.changed_scripts(connection, applied)
                 if self.everything:
                     problems += departed_packages(self.site, connection)
                 if not claims:
-                    by_hand = [] if at_work else [*self.changed_by_hand(connection, applied)]
+                    by_hand = [] if unfinished else [*self.changed_by_hand(connection, applied)]
                     problems += map(history_moved, self.moved, self.moved.values())
                     twice = [*claimed_twice(self.ownership.owners, connection)]
                     problems += twice
@@ -134,7 +134,7 @@ class Checker:
     def at_work(self, connection: Connection) -> Iterator[CheckProblem]:
         """Find steps that ended half done, and a run in progress."""
         tables = list_tables(connection, self.site.schema)
-        running, half_done = find_at_work(self.site, connection, tables)
+        running, half_done = at_work(self.site, connection, tables)
         for entry in half_done:
             yield CheckProblem(
                 "half-done",

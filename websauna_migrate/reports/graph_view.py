@@ -13,8 +13,7 @@ from websauna_migrate.planning.package_targets import resolve_all
 from websauna_migrate.planning.races import Accesses, find_races
 from websauna_migrate.reports.race_report import has_several
 from websauna_migrate.results import GraphEdge, GraphNode, GraphView
-from websauna_migrate.runs.in_progress import at_work
-from websauna_migrate.runs.ledger_table import LEDGER_TABLE
+from websauna_migrate.runs.in_progress import at_work, marked_steps
 from websauna_migrate.runs.site import Site
 
 #: A chain of fewer revisions is drawn as it is.
@@ -135,8 +134,8 @@ def states_of(site: Site) -> Mapping[int, str]:
         if connection is None:
             return {}
         applied, tables = site.read(connection)
-        marked = site.ledger.interrupted(connection) if LEDGER_TABLE in tables else ()
-        half_done = at_work(site, connection, {LEDGER_TABLE}, marked)[1] if marked else ()
+        marked = marked_steps(site, connection, tables)
+        half_done = at_work(site, connection, tables, marked)[1] if marked else ()
     states = {
         graph.find(name, one): "applied"
         for name, rows in applied.items()

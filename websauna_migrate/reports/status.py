@@ -11,7 +11,7 @@ from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.state import State
 from websauna_migrate.results import LedgerEntry, PackageState, RunInProgress
-from websauna_migrate.runs.in_progress import find_at_work
+from websauna_migrate.runs.in_progress import at_work
 from websauna_migrate.runs.other_histories import find_elsewhere
 from websauna_migrate.runs.site import Site
 
@@ -42,7 +42,7 @@ def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
             if not all(applied[name] for name in selected):
                 for one in find_elsewhere(site, connection, applied, selected):
                     elsewhere.setdefault(one.package, []).append(str(one.table))
-            running, half_done = find_at_work(site, connection, tables)
+            running, half_done = at_work(site, connection, tables)
     waiting = State(site.loaded.graph, applied).pending()
     found = [
         replace(
@@ -70,8 +70,9 @@ def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
 def revision_at_work(running: RunInProgress | None, package: str) -> str | None:
     """Return the revision of a package that a run is at work on; ``None`` for none."""
     step = None if running is None else running.step
-    at_work = step is not None and step.package == package and step.ended is None
-    return step.revision if step is not None and at_work else None
+    if step is None or step.package != package or step.ended is not None:
+        return None
+    return step.revision
 
 
 def installed(site: Site, name: str, rows: tuple[str, ...], waiting: int) -> PackageState:

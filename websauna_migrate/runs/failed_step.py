@@ -96,7 +96,7 @@ class Aftermath:
         committed = isinstance(exc, ScriptRefused) and exc.kind == "committed"
         if committed and not visible:
             raise went_well_apart(step, exc) from exc
-        half_done = visible and not self.guard.untouched
+        half_done = visible and not self.guard.mysql.untouched
         if half_done:
             self.write(
                 lambda one: self.access.ledger.change(one, attempt.entry, failure), lost=lost

@@ -31,20 +31,19 @@ def marked_steps(
     return site.ledger.interrupted(connection)
 
 
-def find_at_work(
-    site: Site, connection: Connection, tables: Collection[str]
+def at_work(
+    site: Site,
+    connection: Connection,
+    tables: Collection[str],
+    marked: tuple[LedgerEntry, ...] | None = None,
 ) -> tuple[RunInProgress | None, tuple[LedgerEntry, ...]]:
     """Return the run in progress, and the steps that ended half done.
 
     :param tables: the names of those that exist
+    :param marked: the steps that the ledger marks as running; default: it is asked
     """
-    return at_work(site, connection, tables, marked_steps(site, connection, tables))
-
-
-def at_work(
-    site: Site, connection: Connection, tables: Collection[str], marked: tuple[LedgerEntry, ...]
-) -> tuple[RunInProgress | None, tuple[LedgerEntry, ...]]:
-    """Return the run in progress, and the steps that ended half done, of those that are marked."""
+    if marked is None:
+        marked = marked_steps(site, connection, tables)
     running = run_in_progress(site, connection, has_ledger=LEDGER_TABLE in tables)
     return running, tuple(entry for entry in marked if not is_of(entry, running))
 

@@ -226,7 +226,10 @@ class StatementGuard:
         if self.active:
             if self.stopping.at_once:
                 raise cut_off()
-            self._remember(statement)
+            if self.log is not None:
+                self.log.begin(statement)
+                if self.server.kind == "mysql" and ends_transaction(statement):
+                    self.log.publish()
         if self.queue is not None:
             end_with, self.end_with = self.end_with, None
             if end_with is not None and statement.startswith("UPDATE "):
@@ -242,12 +245,6 @@ class StatementGuard:
         if self.server.kind == "postgresql":
             return self.postgresql.execute(cursor, statement, execute, savepoints=self._savepoints)
         return False
-
-    def _remember(self, statement: str) -> None:
-        if self.log is not None:
-            self.log.begin(statement)
-            if self.server.kind == "mysql" and ends_transaction(statement):
-                self.log.publish()
 
     def _end_step(
         self,
@@ -269,11 +266,6 @@ class StatementGuard:
         change = statement % {name: literal(value) for name, value in parameters.items()}
         self.ended = self.queue.send(end_with(change), cursor) == 1
         return self.ended
-
-    @property
-    def untouched(self) -> bool:
-        """Whether a step that is no longer one transaction failed before it changed anything."""
-        return self.mysql.untouched
 
     def _end_transaction(self, statement: str) -> None:
         """Take notice of a statement that ends the step's transaction, or refuse it.

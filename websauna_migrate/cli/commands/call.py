@@ -188,14 +188,12 @@ def find_packages(
     return select_packages(asked, names, service.application, Path.cwd())
 
 
-def pending_elsewhere(states: Iterable[PackageState], packages: Sequence[str] | None) -> str:
+def pending_elsewhere(states: Iterable[PackageState], packages: Sequence[str]) -> str:
     """Return a line about the pending steps of packages that a command does not work on.
 
     :param packages: those on which it works
     :returns: an empty text if there are none
     """
-    if packages is None:
-        return ""
     # Where rows are not understood, an upgrade is not what helps.
     others = [
         one for one in states if one.pending and not one.unknown and one.package not in packages
