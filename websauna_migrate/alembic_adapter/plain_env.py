@@ -201,10 +201,8 @@ def imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for one in node.names:
-                yield (
-                    one.asname or one.name.partition(".")[0],
-                    (one.name if one.asname else one.name.partition(".")[0]),
-                )
+                name = one.name if one.asname else one.name.partition(".")[0]
+                yield one.asname or name, name
         elif isinstance(node, ast.ImportFrom):
             for one in node.names:
                 yield one.asname or one.name, f"{node.module or ''}.{one.name}"

@@ -218,11 +218,10 @@ def with_asynchronous_driver(url: URL) -> URL:
 
 def with_installed_driver(url: URL) -> URL:
     """Return a URL that names no driver with the first one of the database that is installed."""
-    for module in DRIVERS.get(url.drivername, ()):
-        if find_spec(module) is not None:
-            return url.set(drivername=f"{url.drivername}+{module.lower()}")
-    driver = DRIVERS.get(url.drivername, ("",))[0]
-    return url.set(drivername=f"{url.drivername}+{driver.lower()}") if driver else url
+    if not (drivers := DRIVERS.get(url.drivername)):
+        return url
+    driver = next(filter(find_spec, drivers), drivers[0])
+    return url.set(drivername=f"{url.drivername}+{driver.lower()}")
 
 
 def make_engine(
