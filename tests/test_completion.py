@@ -55,7 +55,7 @@ def test_commands_with_their_help() -> None:
     assert list(found) == list(COMMANDS)
     assert found["upgrade"] == "Upgrade to a later version"
     assert names("up") == ["upgrade"]
-    assert names("-c", "x.ini", "-x", "packages=all", "sta") == ["stamp", "status"]
+    assert names("-c", "x.ini", "-x", "packages=all", "sta") == ["status", "stamp"]
     assert names("nonsense") == []
 
 
