@@ -10,6 +10,7 @@ A script that handles the error, or drops it if it exists, means the very name.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -197,12 +198,20 @@ def frames_of_script() -> Iterator[FrameType]:
 def handled_lines(path: str) -> frozenset[int]:
     """Return the lines of a file whose errors it handles itself; none if it cannot be read."""
     try:
-        tree = ast.parse(Path(path).read_bytes())
+        return lines_handled_in(Path(path).read_bytes())
     except (OSError, SyntaxError, ValueError):
         return frozenset()
+
+
+@functools.lru_cache(maxsize=8)
+def lines_handled_in(source: bytes) -> frozenset[int]:
+    """Return the lines of a source whose errors it handles itself: a script has many operations.
+
+    :raises SyntaxError, ValueError: if it is no Python
+    """
     return frozenset(
         line
-        for node in ast.walk(tree)
+        for node in ast.walk(ast.parse(source))
         if handles(node)
         for one in getattr(node, "body", ())
         for line in range(one.lineno, one.end_lineno + 1)
