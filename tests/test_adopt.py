@@ -640,6 +640,33 @@ def test_a_project_of_an_older_websauna(story: Story) -> None:
     assert (versions / "1a2b3c_events.py").read_text() == WEBSAUNA
 
 
+def test_an_older_websauna_whose_application_has_the_scripts_of_all(story: Story) -> None:
+    """As ``ws-alembic -x packages=all`` wrote them: an add-on's tables are the application's."""
+    story.app()
+    env = 'from websauna.system.devop import alembic\n\nalembic.run_alembic(package="fooapp")'
+    versions = story.folder("fooapp/alembic", env)
+    for table in ("pages", "notes"):
+        before = {"pages": None, "notes": "aa01"}[table]
+        story.script(versions, "aa02" if before else "aa01", before, table)
+        execute(
+            story.url,
+            f"CREATE TABLE {table} (id {SERIAL[engine_of(story.url).dialect.name]}, "
+            "title VARCHAR(40) NOT NULL, PRIMARY KEY (id))",
+        )
+    execute(
+        story.url,
+        "CREATE TABLE alembic_history_fooapp (version_num VARCHAR(32) NOT NULL)",
+        "INSERT INTO alembic_history_fooapp VALUES ('aa02')",
+    )
+    story.workshop.package("addon", MODELS.replace("pages", "notes").replace("Page", "Note"))
+    story.workshop.application("fooapp", story.ini, story.url)
+    taken_over = "addon: gets the table notes from fooapp, by two scripts"
+    assert taken_over in story.ws("adopt", "--dry-run").out
+    assert taken_over in story.ws("adopt", "--yes").out
+    assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
+    story.ws("-x", "packages=all", "check", "--fresh")
+
+
 def test_a_database_of_create_all(story: Story) -> None:
     folder = story.app()
     story.workshop.package("addon", MODELS.replace("pages", "notes").replace("Page", "Note"))

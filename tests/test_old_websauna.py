@@ -151,3 +151,19 @@ def test_a_run_says_what_to_write(old: Project) -> None:
     old.ws("check")
     old.ws("downgrade", "base")
     assert "event" not in tables(old.url)
+
+
+def test_adopt_records_what_ws_sync_db_made(old: Project) -> None:
+    """The database is compared as the new ``env.py`` has it: the old one cannot run."""
+    columns = [
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("created_at", sa.DateTime(timezone=True)),
+        sa.Column("title", sa.String(40)),
+    ]
+    made = sa.Table("event", sa.MetaData(naming_convention={"pk": "pk_%(table_name)s"}), *columns)
+    with engine_of(old.url).begin() as connection:
+        made.create(connection)
+    shown = old.ws("adopt", "--dry-run").stdout
+    assert "fooapp: its tables equal the models, so it is at 4d5e6f" in shown
+    old.ws("adopt", "--yes")
+    assert old.ws("current").stdout == "4d5e6f (head)\n"

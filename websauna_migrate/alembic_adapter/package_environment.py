@@ -99,8 +99,9 @@ class PackageEnvironment:
         #: For SQL that is written, the dialect of a connection to the server: it knows whether that
         #: is MariaDB, and how it reads a backslash. ``None`` if it was not asked.
         self.asked: Dialect | None = None
-        #: The options that the template's ``env.py`` gave, once it has been run.
-        self.standard_options: Mapping[str, object] | None = None
+        #: The options that the template's ``env.py`` gave, once it has been run; none where it is
+        #: about to replace the package's own.
+        self.standard_options: Mapping[str, object] | None = {} if package.own_env_py else None
 
     @cached_property
     def config(self) -> Config:
@@ -151,7 +152,7 @@ class PackageEnvironment:
     @property
     def env_py(self) -> Path:
         """Where the package's ``env.py`` is, if it has one."""
-        return self.package.script_directory / "env.py"
+        return self.package.env_py
 
     def failure(self, problem: str) -> EnvironmentFailure:
         """Return the error of what the package's ``env.py`` does.

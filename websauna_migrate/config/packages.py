@@ -60,6 +60,7 @@ class MigrationPackage:
     """A registered package; the attributes are documented on :class:`.IMigrationPackage`.
 
     :ivar folder: the package's own
+    :ivar own_env_py: another file than the script directory's: the one that is about to replace it
     :ivar own_version_locations: the folders with revision scripts, where the settings name some
     :ivar explicit: whether the script directory was named
     """
@@ -68,11 +69,17 @@ class MigrationPackage:
     folder: Path
     metadata: tuple[MetaData, ...] = ()
     script_directory: Path
+    own_env_py: Path | None = None
     own_version_locations: tuple[Path, ...] = ()
     depends_on: tuple[str, ...] = ()
     history_table: str
     explicit: bool = False
     place: str = ""
+
+    @property
+    def env_py(self) -> Path:
+        """Where the ``env.py`` is, if the package has one."""
+        return self.own_env_py or self.script_directory / "env.py"
 
     @property
     def version_locations(self) -> tuple[Path, ...]:

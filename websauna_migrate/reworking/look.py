@@ -70,8 +70,11 @@ def look(
     found.service = service.with_changes(settings, tuple(packages.values()))
     tell_histories(found, wanted)
     for name in selected:
-        find_env(found, packages[name], wanted)
+        if find_env(found, packages[name], wanted):
+            # What it says by itself, it says no more.
+            packages[name] = changed(packages[name], own_env_py=template_folder() / "env.py")
         find_old_imports(found, packages[name])
+    found.service = service.with_changes(settings, tuple(packages.values()))
     ini = service.options.path
     for key, value in found.settings.items():
         shown = " ".join(value.split())
@@ -286,40 +289,44 @@ def tell_histories(found: Findings, wanted: Wanted) -> None:
             )
 
 
-def find_env(found: Findings, package: MigrationPackage, wanted: Wanted) -> None:
-    """See what the ``env.py`` of a package says, and what has to change in it."""
+def find_env(found: Findings, package: MigrationPackage, wanted: Wanted) -> bool:
+    """See what the ``env.py`` of a package says, and what has to change in it.
+
+    :returns: True if the template replaces it
+    """
     path = package.script_directory / "env.py"
     if not path.is_file():
-        return
+        return False
     text = text_of(path)
     if text is None:
         found.notes.append(f"{path} is not in UTF-8, and stays.")
-        return
+        return False
     env = read_env(text)
     texts = found.files.setdefault(package.name, {})
     if env.is_template:
-        return
+        return False
     template = (template_folder() / "env.py").read_text(encoding="utf-8")
     if wants_template(env, wanted):
         if not is_editable(package):
             found.problems.append(f"{path} is not replaced: {NOT_OURS.format(package.name)}")
-            return
+            return False
         if not env.losses:
             texts[path] = template
             found.actions.append(f"{path}: replaced by the template, which loses nothing")
-            return
+            return True
         found.problems.append(f"{path} is not replaced: see what the template would lose.")
     for loss in env.losses:
         found.notes.append(f"{path}, {loss}: the template would lose it, and the file stays")
     mine = [one for one in found.taken if one.package == package.name]
     if not mine or package.name in found.kept:
-        return
+        return False
     table, schema = package.history_table, found.service.settings.version_table_schema
     moved = any(one.table.schema != schema for one in mine)
     new = with_version_table(text, table, {"version_table_schema": schema} if moved else {})
     if new is not None and new != text:
         texts[path] = new
         found.actions.append(f'{path}: stays, and names version_table="{table}"')
+    return False
 
 
 def text_of(path: Path) -> str | None:
@@ -361,6 +368,8 @@ def look_at_drift(
         applied[one.package] = applied[one.package] or one.revisions
     checker = Checker(site, found.service.ownership, found.selected)
     rows = found.recorded(applied)
+    if before:
+        found.moves = [*tables_of_others(site, found, applied)]
     try:
         with site.reading() as connection:
             problems = [] if connection is None else [*checker.drift(connection, rows, ())]
@@ -374,8 +383,6 @@ def look_at_drift(
         return
     if LATER in found.notes:
         found.notes.remove(LATER)
-    if before:
-        found.moves = [*tables_of_others(site, found, applied)]
     for problem in problems:
         name = problem.package or ""
         if problem.kind == "drift":
