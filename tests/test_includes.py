@@ -85,6 +85,31 @@ def test_what_an_include_includes_ranks_right_behind_it(write, tmp_path):
     assert ini.files == [str(tmp_path / f"{name}.ini") for name in ("top", "a", "deep", "b")]
 
 
+def test_what_the_including_file_names_too_ranks_where_it_is_named(write, tmp_path):
+    """As in applications of Websauna, which list their own file before the framework's."""
+    ini = read_ini(
+        write(
+            top="[includes]\ninclude_ini_files = development.ini app.ini base.ini",
+            development="[includes]\ninclude_ini_files = base.ini\n[s]\nx = development",
+            app="[s]\nx = app\ny = app",
+            base="[s]\nx = base\ny = base\nz = base",
+        )
+    )
+    assert ini.items("s") == {"x": "development", "y": "app", "z": "base"}
+    names = ("top", "development", "app", "base")
+    assert ini.files == [str(tmp_path / f"{name}.ini") for name in names]
+
+
+def test_circle_of_files_that_the_top_file_names_too(write):
+    path = write(
+        top="[includes]\ninclude_ini_files = a.ini b.ini",
+        a="[includes]\ninclude_ini_files = b.ini",
+        b="[includes]\ninclude_ini_files = a.ini",
+    )
+    with pytest.raises(IniMalformed, match="includes itself"):
+        read_ini(path)
+
+
 def test_default_section_merges_key_by_key_and_stays_apart(write):
     ini = read_ini(
         write(
@@ -195,13 +220,14 @@ def test_merge_equals_a_simple_model(tmp_path_factory, files):
             lines += [f"[{section}]", *(f"{key} = {value}" for key, value in options.items())]
         (directory / f"f{number}.ini").write_text("\n".join(lines))
 
-    def model(number: int) -> dict[tuple[str, str], str]:
+    def model(number: int, named: frozenset[int] = frozenset()) -> dict[tuple[str, str], str]:
         """Merge from the weakest to the strongest: the last include first, the file itself last."""
         sections, steps = files[number]
         merged: dict[tuple[str, str], str] = {}
-        for step in reversed(steps):
-            if number + step < len(files):
-                merged = {**merged, **model(number + step)}
+        includes = [number + step for step in steps if number + step < len(files)]
+        for include in reversed(includes):
+            if include not in named:
+                merged = {**merged, **model(include, named.union(includes))}
         mine = {(s, key): value for s, keys in sections.items() for key, value in keys.items()}
         return {**merged, **mine}
 

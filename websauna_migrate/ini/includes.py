@@ -2,7 +2,8 @@
 
 The section ``[includes]`` of an INI file names further files in ``include_ini_files``. The
 including file wins over them, and an earlier include over a later one, key by key. What an include
-itself includes ranks right behind it. Nothing is interpolated here but ``%(here)s`` and
+itself includes ranks right behind it, unless the including file names that too: then it ranks where
+it is named there. Nothing is interpolated here but ``%(here)s`` and
 ``%(__file__)s`` in that one option: the rest resolves after merging, in
 :mod:`websauna_migrate.ini.loader`.
 
@@ -16,6 +17,7 @@ import importlib.util
 import io
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from websauna_migrate.ini.ini_errors import IniError, IniMalformed, IniNotFound
@@ -92,8 +94,22 @@ def read_ini(path: str, included_by: str | None = None) -> MergedIni:
         correct the line. One that refers to more than ``%(here)s``: write the path out
     """
     ini = MergedIni(_absolute(path))
-    _merge(ini, ini.path, included_by, ())
+    read: dict[str, _File] = {}
+    _read(ini, read, ini.path, included_by, ())
+    _merge(ini, read, ini.path, frozenset())
     return ini
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One file.
+
+    :ivar options: its options, by section, ``DEFAULT`` first if it has any
+    :ivar includes: absolute paths of the files that it includes, as it names them
+    """
+
+    options: dict[str, dict[str, str]]
+    includes: tuple[str, ...]
 
 
 def _not_readable(path: str, reason: str, included_by: str | None) -> IniError:
@@ -111,8 +127,14 @@ def _absolute(path: str | Path) -> str:
     return os.path.normpath(Path(path).absolute())
 
 
-def _merge(ini: MergedIni, path: str, included_by: str | None, chain: tuple[str, ...]) -> None:
-    """Add a file, then depth first what it includes."""
+def _read(
+    ini: MergedIni,
+    read: dict[str, _File],
+    path: str,
+    included_by: str | None,
+    chain: tuple[str, ...],
+) -> None:
+    """Read a file, then depth first what it includes."""
     if "\0" in path:
         raise _not_readable(path, "its name has a NUL character", included_by)
     # The real path, because a symbolic link to a directory can make a circle of ever new names.
@@ -125,22 +147,37 @@ def _merge(ini: MergedIni, path: str, included_by: str | None, chain: tuple[str,
         problem = f"is more than {MAX_DEPTH} includes away from the file that was named"
         remedy = "Include it from a file nearer to that one."
         raise IniMalformed(path, "depth", problem, remedy, names=chain, included_by=chain[-1])
-    if path in ini.files:
-        return  # Included before on another way, where it ranks higher: nothing is left to add.
-    ini.files.append(path)
+    if path in read:
+        return
     parser = _parse(path, included_by)
     # Taken out first: items() of a section would otherwise mix the defaults in.
     defaults = dict(parser.defaults())
     for option in defaults:
         parser.remove_option(configparser.DEFAULTSECT, option)
-    if defaults:
-        ini.add(path, configparser.DEFAULTSECT, defaults)
-    for section in parser.sections():
-        ini.add(path, section, dict(parser.items(section, raw=True)))
-    includes = parser.get("includes", "include_ini_files", fallback="")
-    for reference in re.split(r"[\s,]+", includes):
-        if reference:
-            _merge(ini, _locate(ini, path, reference), path, (*chain, path))
+    options = {configparser.DEFAULTSECT: defaults} if defaults else {}
+    options |= {name: dict(parser.items(name, raw=True)) for name in parser.sections()}
+    references = re.split(r"[\s,]+", parser.get("includes", "include_ini_files", fallback=""))
+    includes = []
+    for reference in filter(None, references):
+        includes.append(_locate(ini, path, reference))
+        _read(ini, read, includes[-1], path, (*chain, path))
+    read[path] = _File(options, tuple(includes))
+
+
+def _merge(ini: MergedIni, read: dict[str, _File], path: str, named: frozenset[str]) -> None:
+    """Add a file, then depth first what it includes.
+
+    :param named: what the files on the way to it include; each of these has its rank from there
+    """
+    if path in ini.files:
+        return  # Included before on another way, where it ranks higher: nothing is left to add.
+    ini.files.append(path)
+    for section, options in read[path].options.items():
+        ini.add(path, section, options)
+    includes = read[path].includes
+    for include in includes:
+        if include not in named:
+            _merge(ini, read, include, named.union(includes))
 
 
 class _RawParser(configparser.RawConfigParser):
