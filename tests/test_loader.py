@@ -837,6 +837,18 @@ def test_logging_that_names_something_missing(write, tmp_path, fresh_logging):
     assert isinstance(caught.value, IniError)
 
 
+def test_logging_by_a_class_that_is_not_installed_names_its_module(write, tmp_path):
+    handler = "[handler_file]\nclass = not_installed.ColourHandler\nargs = ()\n"
+    uri = write({"top.ini": "[includes]\ninclude_ini_files = l.ini\n" + handler, "l.ini": LOGGING})
+    with pytest.raises(IniMalformed) as caught:
+        load(uri).setup_logging()
+    assert str(caught.value) == (
+        f"INI file '{tmp_path}/top.ini' configures logging with a class of the module "
+        "'not_installed', which is not installed. "
+        "Install it, or name another class in the section [handler_...] that has it."
+    )
+
+
 # Real programs
 
 SITE = {

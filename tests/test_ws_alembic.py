@@ -337,6 +337,14 @@ def test_nobody_reading_the_progress_stops_no_run(site: Site) -> None:
     assert [row["pending"] for row in json.loads(site("status", "--json").stdout)] == [0, 0]
 
 
+def test_the_log_has_no_list_of_parts_of_alembic(site: Site) -> None:
+    site.configure(f"sqlite:///{site.root / 'db.sqlite'}", sections=LOGGING)
+    script = f"cd '{site.ini.parent}' && ws-alembic upgrade --sql"
+    result = site._run(["bash", "-c", script], env={"PYTHONPATH": str(site.workshop.root)})
+    assert "INFO [alembic.runtime.migration]" in result.stderr
+    assert "setup plugin" not in result.stderr
+
+
 def test_an_interrupt_is_one_line(site: Site) -> None:
     site.factory(
         "import sys, time\n"

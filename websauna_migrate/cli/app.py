@@ -105,6 +105,9 @@ class Application:
 
         :param quiet: let only warnings and errors through to the terminal; log files get all
         """
+        # Alembic lists its own parts at INFO whenever it is imported; a section of the file that
+        # names this logger sets another level.
+        logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
         self._loader.setup_logging()
         if quiet:
             for handler in terminal_handlers():

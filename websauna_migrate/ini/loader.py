@@ -393,6 +393,14 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
             ) from exc
         except IniError:
             raise
+        except ModuleNotFoundError as exc:
+            raise IniMalformed(
+                self.filepath,
+                "logging",
+                f"configures logging with a class of the module '{exc.name}', "
+                "which is not installed",
+                "Install it, or name another class in the section [handler_...] that has it.",
+            ) from exc
         except Exception as exc:
             # The kind of error alone: its words may hold an argument of a handler.
             raise IniMalformed(
