@@ -58,6 +58,35 @@ def test_the_messages_lead_out(made: Project, database_url: str) -> None:
     assert "Nothing to do" in made.ws("upgrade").stdout
 
 
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_history_that_begins_with_a_column(made: Project, database_url: str, empty: bool) -> None:
+    """As where the first tables were ever made by ``create_all``, behind a script for these."""
+    if empty:
+        made.script("b0")
+    made.script("b1", "b0" if empty else None, 'op.add_column("a", sa.Column("name", sa.Text))')
+    refused = made.ws("upgrade", ok=False)
+    assert "name" in refused.stderr and ADOPT in refused.stderr
+    checked = made.ws("check", ok=False)
+    assert "equal the models" in checked.stdout and ADOPT in checked.stdout
+    made.ws("adopt", "--yes")
+    assert "Nothing to do" in made.ws("upgrade").stdout
+    made.ws("adopt", "--undo", "--yes")
+    made.ws("adopt", "--yes")
+    made.ws("check")
+
+
+def test_a_history_that_begins_where_the_tables_were(made: Project, database_url: str) -> None:
+    """Its first script does nothing, and what comes behind it is to be applied."""
+    made.script("b0")
+    made.ws("upgrade")
+    made.models(MODELS.replace("    name:", "    more: Mapped[Optional[int]]\n    name:"))
+    made.script("b1", "b0", 'op.add_column("a", sa.Column("more", sa.Integer))')
+    assert ADOPT not in (checked := made.ws("check", ok=False).stdout) and "upgrade" in checked
+    assert "There is nothing to take over" in made.ws("adopt", "--yes").stdout
+    made.ws("upgrade")
+    made.ws("check")
+
+
 def test_a_difference_is_named(made: Project, database_url: str) -> None:
     made.script("one", None, 'op.create_table("a", sa.Column("id", sa.Integer, primary_key=True))')
     execute(database_url, "ALTER TABLE b ADD COLUMN more INTEGER")

@@ -45,15 +45,18 @@ def says_nothing_of_a_table(exc: DBAPIError, connection: Connection) -> bool:
 
 
 def says_already_there(exc: BaseException, kind: str) -> bool:
-    """True if a statement failed because the table or type that it creates exists.
+    """True if a statement failed because the table, column or type that it makes exists.
 
     :param kind: of the database
     """
     original = getattr(exc, "orig", None) or exc
     if kind == "postgresql":
-        # A table, view or index; a type.
-        return sqlstate(exc) in ("42P07", "42710")
+        # A table, view or index; a type; a column.
+        return sqlstate(exc) in ("42P07", "42710", "42701")
     if kind == "sqlite":
         name = type(original).__module__.split(".")[0]
-        return name == "sqlite3" and str(original).endswith("already exists")
-    return error_number(exc) == 1050
+        words = str(original)
+        there = words.endswith("already exists") or words.startswith("duplicate column name: ")
+        return name == "sqlite3" and there
+    # A table; a column.
+    return error_number(exc) in (1050, 1060)

@@ -281,7 +281,10 @@ class Checker:
             if applied[name] and not has_scripts:
                 # None of its rows is known, which is told already.
                 continue
-            there = () if applied[name] else self.own_tables_there(connection, name, applied)
+            begun = applied[name] and not (
+                waiting.get(name) and environment.reader.make_nothing(applied[name])
+            )
+            there = () if begun else self.own_tables_there(connection, name, applied)
             is_unrecorded = bool(waiting.get(name) and there)
             if waiting.get(name) and not is_unrecorded:
                 continue
@@ -302,7 +305,7 @@ class Checker:
         """Compare one package.
 
         :param rows: of its history
-        :param is_unrecorded: whether its tables are there and its history is empty
+        :param is_unrecorded: whether its tables are there and no applied script made any
         """
         from websauna_migrate.autogenerate import RevisionFailed, find_changes
 
@@ -317,8 +320,11 @@ class Checker:
             yield not_rendered(name, exc)
             return
         if is_unrecorded:
-            self.unrecorded.add(name)
-            yield unrecorded(name, [describe(one) for one in differences_of(changes)])
+            differences = [describe(one) for one in differences_of(changes)]
+            # Where a history begins with scripts that do nothing, the others may well be pending.
+            if not (rows and differences):
+                self.unrecorded.add(name)
+                yield unrecorded(name, rows, differences)
             return
         yield from differing(name, differences_of(changes))
 

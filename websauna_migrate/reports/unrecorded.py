@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from websauna_migrate.results import CheckProblem
 
@@ -10,14 +10,16 @@ from websauna_migrate.results import CheckProblem
 SHOWN = 5
 
 
-def unrecorded(package: str, differences: Sequence[str]) -> CheckProblem:
-    """Return what is said of a package whose tables are there and whose history is empty.
+def unrecorded(package: str, rows: Collection[str], differences: Sequence[str]) -> CheckProblem:
+    """Return what is said of a package whose tables are there, and which scripts did not make.
 
+    :param rows: of its history; their scripts do nothing
     :param differences: between the database and the models, in words
     """
+    reason = "its applied scripts make nothing" if rows else "its history is empty"
     text = (
-        f'The database has tables of package "{package}", but its history is empty: they were made '
-        "without its scripts. "
+        f'The database has tables of package "{package}", but {reason}: they were made without its '
+        "scripts. "
     )
     if not differences:
         text += (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -136,6 +136,19 @@ class ScriptReader:
         :raises MigrationError: naming the script that is at fault
         """
         return PackageHistory(self.package.name, self.revisions)
+
+    def make_nothing(self, rows: Collection[str]) -> bool:
+        """True if no script that is applied does anything, or none is applied.
+
+        Many histories begin with a script that stands for tables of ``create_all``.
+
+        :param rows: of the history table
+        """
+        history = self.history
+        if history.lost(rows):
+            return False
+        paths = [history.revisions[one].path for one in history.applied(rows)]
+        return not any(self.index.upgrade(path)[0] for path in paths)
 
     def imported(self, revision: Revision) -> ModuleType:
         """Return the module of a revision's script, to be looked at; it is executed if need be.

@@ -26,6 +26,7 @@ from websauna_migrate.database.own_connections import as_sqlalchemy_raises_it
 from websauna_migrate.database.stopping import RunStopped, StopNow
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import LockLost, RunBlocked
+from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.accesses import full_name
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, place_of
@@ -282,13 +283,16 @@ class Aftermath:
                     )
         if (
             step.direction == "upgrade"
-            and not step.rows_before
             and says_already_there(exc, self.server.kind)
+            and self.access.environments[step.package].reader.make_nothing(step.rows_before)
         ):
             if moved := self.made_by_others(step):
                 return moved
+            reason = "history of package {} is empty"
+            if step.rows_before:
+                reason = "applied scripts of package {} make nothing"
             return (
-                f' The history of package "{step.package}" is empty, so this was made without its '
+                f" The {reason.format(in_quotes([step.package]))}, so this was made without its "
                 'scripts. What "ws-alembic check" says of the package leads on; where the database '
                 f"equals the models: ws-alembic -x packages={step.package} adopt"
             )
