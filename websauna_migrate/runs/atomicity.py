@@ -15,6 +15,7 @@ from websauna_migrate.database.servers import Server
 from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 from websauna_migrate.runs.failures import NotAtomic
+from websauna_migrate.runs.sqlite_statements import BEGINS, ENDS
 
 #: What PostgreSQL and SQLite refuse inside of a transaction, or what ends one.
 NEEDS_AUTOCOMMIT = re.compile(
@@ -50,7 +51,7 @@ def require_atomic(
         if not is_transactional(script.module):
             reasons[f"{step.package}@{step.revision.id}"] = "its script says transactional = False"
             continue
-        for reason in obstacles(Path(step.revision.path), step.direction):
+        for reason in obstacles(Path(step.revision.path), step.direction, server):
             reasons[f"{step.package}@{step.revision.id}"] = reason
             break
     if reasons:
@@ -84,19 +85,26 @@ def require_same(connection: Connection, transaction: object) -> None:
         )
 
 
-def obstacles(path: Path, direction: str) -> Iterator[str]:
+def obstacles(path: Path, direction: str, server: Server) -> Iterator[str]:
     """Yield what in a script's source does not go with an open transaction.
 
     :param direction: the function that is going to run; the other one's body does not matter
+    :param server: on SQLite, what ends a transaction that the script begins is a savepoint's end
     """
     other = "downgrade" if direction == "upgrade" else "upgrade"
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return
-    for top in tree.body:
-        if isinstance(top, ast.FunctionDef) and top.name == other:
-            continue
+    body = [
+        one for one in tree.body if not (isinstance(one, ast.FunctionDef) and one.name == other)
+    ]
+    constants = [
+        node.value for top in body for node in ast.walk(top) if isinstance(node, ast.Constant)
+    ]
+    texts = [value for value in constants if isinstance(value, str)]
+    begun = server.kind == "sqlite" and any(map(BEGINS.fullmatch, texts))
+    for top in body:
         docstring = docstring_of(top)
         for node in ast.walk(top):
             if isinstance(node, ast.Attribute) and node.attr == "autocommit_block":
@@ -108,6 +116,7 @@ def obstacles(path: Path, direction: str) -> Iterator[str]:
                 and isinstance(node.value, str)
                 and node is not docstring
                 and (match := NEEDS_AUTOCOMMIT.search(node.value))
+                and not (begun and ENDS.fullmatch(node.value))
             ):
                 words = " ".join(match.group().upper().split())
                 yield f"line {node.lineno} has {words}"

@@ -2,7 +2,8 @@
 
 Most statements pass untouched. Those that a step cannot survive if they go wrong are looked after:
 
-- In a run that is one transaction, a literal COMMIT is refused.
+- In a run that is one transaction, a literal COMMIT is refused; on SQLite one that ends what the
+  script has begun itself is a savepoint's end.
 - A CREATE INDEX CONCURRENTLY first removes the INVALID index that an earlier one left under its
   name, which IF NOT EXISTS would silently keep.
 - A statement that could not get a lock is tried again by itself once the step is no longer one
@@ -30,6 +31,7 @@ from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, cut_off
 from websauna_migrate.runs.mysql_statements import MySQLStatements, ends_transaction
 from websauna_migrate.runs.postgresql_statements import PostgreSQLStatements, literal
+from websauna_migrate.runs.sqlite_statements import SQLiteStatements
 from websauna_migrate.runs.statement_log import StatementLog
 from websauna_migrate.runs.statement_words import COMMENTS, without_literals
 from websauna_migrate.runs.step_queue import StepQueue
@@ -95,6 +97,7 @@ class StatementGuard:
         self._savepoints = False
         self.postgresql = PostgreSQLStatements(connection, wait, tell, self.local_settings)
         self.mysql = MySQLStatements(connection, lock, wait, mariadb=server.mariadb)
+        self.sqlite = SQLiteStatements(connection)
 
     def watch(self, engine: Engine) -> None:
         """Listen to an engine that is used for this run alone."""
@@ -117,6 +120,7 @@ class StatementGuard:
         if self.server.kind == "mysql":
             self.mysql.begin_step(timeouts, waited)
         elif self.server.kind == "sqlite":
+            self.sqlite.begin_step()
             driver_of(self.connection).execute(self.settings_of(timeouts, waited))
 
     @contextmanager
@@ -238,6 +242,8 @@ class StatementGuard:
                 return True
         if not self.active:
             return False
+        if self.server.kind == "sqlite" and self.sqlite.execute(cursor, statement):
+            return True
         if ENDS_TRANSACTION.search(statement):
             self._end_transaction(without_literals(statement))
         if self.server.kind == "mysql":
