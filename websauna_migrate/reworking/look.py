@@ -72,7 +72,7 @@ def look(
     for name in selected:
         if find_env(found, packages[name], wanted):
             # What it says by itself, it says no more.
-            packages[name] = changed(packages[name], own_env_py=template_folder() / "env.py")
+            packages[name] = replace(packages[name], own_env_py=template_folder() / "env.py")
         find_old_imports(found, packages[name])
     found.service = service.with_changes(settings, tuple(packages.values()))
     ini = service.options.path
