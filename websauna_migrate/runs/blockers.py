@@ -170,7 +170,7 @@ class BlockerWatch:
     def prepare(self) -> None:
         """Connect, so that the next attempt is looked at from its beginning."""
         if self.server.kind == "postgresql" and not self._second.is_open:
-            self._look(0)
+            self.look(0)
 
     def stop(self) -> None:
         """Stop looking."""
@@ -184,20 +184,16 @@ class BlockerWatch:
         self.stop()
         self._second.close()
 
-    def look(self, process: int, table: str) -> None:
-        """Look once, after a wait: what MariaDB has.
+    def _watch(self, process: int) -> None:
+        while not self._over.is_set() and not self._second.is_over:
+            self.look(process)
+            self._over.wait(LOOK_SECONDS)
+
+    def look(self, process: int, table: str = "") -> None:
+        """Look once; on MariaDB that is after a wait.
 
         :param table: the one that is changed, without a schema; empty if that is not known
         """
-        if self.server.kind == "mysql":
-            self._look(process, table)
-
-    def _watch(self, process: int) -> None:
-        while not self._over.is_set() and not self._second.is_over:
-            self._look(process)
-            self._over.wait(LOOK_SECONDS)
-
-    def _look(self, process: int, table: str = "") -> None:
         found = self._second.ask(lambda one: find_blockers(one, self.server, process, table))
         self.found = found or self.found
 

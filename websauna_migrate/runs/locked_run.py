@@ -86,7 +86,6 @@ class LockedRun:
         error: BaseException | None = None
         steps = StepRunner(self.context)
         self.look.running = steps.running_statement
-        run = Run(self.context.run_id, self.direction)
         try:
             while self._run_plan(steps):
                 pass
@@ -332,55 +331,20 @@ class LockedRun:
 
     def _run_atomic(self, steps: StepRunner, plan: Plan) -> None:
         """Run all steps in one transaction; all of them again while a lock is taken."""
-        context = self.context
+        total = len(plan.steps)
         limits = [steps.timeouts_of(step) for step in plan.steps]
         waiting = Waiting(max(limit.lock_budget for limit in limits))
-        left: deque[tuple[int, Step]] = deque()
-        applied: list[AppliedStep] = []
 
         def attempt_at(number: int, step: Step) -> Attempt:
             return Attempt(number, step, steps.values(number, step), limits[number - 1], waiting)
 
-        def begin() -> Attempt:
-            self._begin(left[0][1], left[0][0], len(plan.steps))
-            return attempt_at(*left[0])
-
-        def following(done: Attempt) -> Attempt | None:
-            require_same(self.connection, transaction)
-            applied.append(applied_step(done.step, done.began, done.seconds))
-            left.popleft()
-            # Who looks at each step, or stops between two, does so outside of env.py.
-            if self.options.observe is not None or self.runner.stopping or not left:
-                return None
-            return begin() if left[0][1].package == done.step.package else None
-
         while True:
             steps.require_lock(0)
-            applied.clear()
-            left = deque(enumerate(plan.steps, 1))
             steps.current = None
             clean(self.connection)
             try:
                 steps.guard.begin_step(limits[0], waiting.seconds)
-                steps.foreign_keys.begin_run(plan.steps)
-                self.connection.begin()
-                if self.options.dry_run:
-                    self.runner.ledger.create(self.connection)
-                self._adopt(plan.adopted)
-                self._observe(0)
-                transaction = transaction_of(self.connection)
-                while left:
-                    if self.runner.stopping:
-                        self._running = None
-                        clean(self.connection)
-                        self._stop(steps, left[0][1], left[0][0], len(plan.steps))
-                    steps.attempt(begin(), following)
-                    self._observe(len(applied))
-                if self.options.dry_run:
-                    steps.foreign_keys.require_whole()
-                    self.connection.rollback()
-                else:
-                    self.connection.commit()
+                applied = self._try_atomic(steps, plan, attempt_at)
                 break
             except (HistoryMoved, RunStopped):
                 clean(self.connection)
@@ -391,14 +355,57 @@ class LockedRun:
                     continue
                 attempt = steps.current or attempt_at(1, plan.steps[0])
                 # It comes back only if the run is to be tried again.
-                steps.aftermath.after_failure(
-                    exc, attempt, len(plan.steps), dry_run=self.options.dry_run
-                )
+                steps.aftermath.after_failure(exc, attempt, total, dry_run=self.options.dry_run)
         self._running = None
         self.done.extend(applied)
         if not self.options.dry_run:
             for number, one in enumerate(applied, 1):
-                self._tell(MigrationStepApplied(context.run_id, one, number, len(applied)))
+                self._tell(MigrationStepApplied(self.context.run_id, one, number, total))
+
+    def _try_atomic(
+        self, steps: StepRunner, plan: Plan, attempt_at: Callable[[int, Step], Attempt]
+    ) -> list[AppliedStep]:
+        """Run all steps in one transaction, once, and return them.
+
+        :param attempt_at: returns the attempt at a step, from its place in the run
+        """
+        left = deque(enumerate(plan.steps, 1))
+        applied: list[AppliedStep] = []
+
+        def begin() -> Attempt:
+            number, step = left[0]
+            self._begin(step, number, len(plan.steps))
+            return attempt_at(number, step)
+
+        def following(done: Attempt) -> Attempt | None:
+            require_same(self.connection, transaction)
+            applied.append(applied_step(done.step, done.began, done.seconds))
+            left.popleft()
+            # Who looks at each step, or stops between two, does so outside of env.py.
+            if self.options.observe is not None or self.runner.stopping or not left:
+                return None
+            return begin() if left[0][1].package == done.step.package else None
+
+        steps.foreign_keys.begin_run(plan.steps)
+        self.connection.begin()
+        if self.options.dry_run:
+            self.runner.ledger.create(self.connection)
+        self._adopt(plan.adopted)
+        self._observe(0)
+        transaction = transaction_of(self.connection)
+        while left:
+            if self.runner.stopping:
+                self._running = None
+                clean(self.connection)
+                self._stop(steps, left[0][1], left[0][0], len(plan.steps))
+            steps.attempt(begin(), following)
+            self._observe(len(applied))
+        if self.options.dry_run:
+            steps.foreign_keys.require_whole()
+            self.connection.rollback()
+        else:
+            self.connection.commit()
+        return applied
 
     def _adopt_apart(self, adopted: Sequence[Adopted]) -> None:
         """Take squashes as applied, in a transaction of its own unless the caller has one open."""
