@@ -32,7 +32,7 @@ def adopt_histories(
     site: Site,
     taken: Sequence[OtherHistory],
     stamped: Mapping[str, tuple[Sequence[str], str]],
-) -> tuple[StampedPackage, ...]:
+) -> None:
     """Write the histories of packages, all in one transaction, with rows in the ledger.
 
     Where the database commits by itself, the new rows are there before the old ones go.
@@ -54,10 +54,6 @@ def adopt_histories(
             write_rows(connection, table, site.schema, tuple(rows))
             site.ledger.stamp(connection, name, table, tuple(rows), note=ADOPTED + proof)
         connection.commit()
-    after = {one.package: one.revisions for one in taken} | {
-        name: tuple(sorted(rows)) for name, (rows, _) in stamped.items()
-    }
-    return tuple(StampedPackage(name, before[name], rows) for name, rows in sorted(after.items()))
 
 
 def record(site: Site, connection: Connection, one: OtherHistory) -> None:
