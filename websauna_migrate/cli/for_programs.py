@@ -143,12 +143,7 @@ class ForPrograms:
         registry.registerHandler(self._step_applied, (IMigrationStepApplied,))
         registry.registerHandler(self._step_failed, (IMigrationStepFailed,))
 
-    def _tell(
-        self,
-        name: str,
-        event: MigrationStepStarted | MigrationStepApplied | MigrationStepFailed,
-        **data: object,
-    ) -> None:
+    def _tell(self, name: str, event: StepEvent, **data: object) -> None:
         """Write an event of a step."""
         assert self.events is not None
         names = ("package", "revision", "direction", "number", "total")
