@@ -40,7 +40,7 @@ test: .venv/installed-test
 
 # The newest releases are those of .venv; MariaDB's tests are left to it.
 CORE := $(patsubst %,tests/test_%.py,alembic_internals sqlalchemy_internals lifecycle \
-	autogenerate_checks autogenerate_renames beside_plain)
+	autogenerate_checks autogenerate_renames beside_plain sqlite_batches)
 
 test-oldest: .venv-oldest/installed
 	.venv-oldest/bin/python -m pytest -n $(WORKERS) -k "not mariadb" $(CORE) $(ARGS)

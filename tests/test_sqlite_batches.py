@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from apps import Workshop
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.errors import MigrationError, StepFailed
 
 #: SQLAlchemy says so of each index that is kept all the same.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression")
+
+#: SQLAlchemy has it from 2.0.37 on.
+KNOWS_STRICT = "strict" in (dict(SQLiteDialect.construct_arguments or ())[sa.Table] or {})
 
 BEFORE = """
 CREATE TABLE w (k INTEGER PRIMARY KEY);
@@ -112,8 +117,9 @@ def facts(url: str) -> dict[str, Any]:
 
 
 def test_a_batch_keeps_what_is_not_reflected(workshop: Workshop, sqlite_url: str) -> None:
-    batch = "\n".join(ADD.format(table=name) for name in "trs")
-    back = "\n".join(DROP.format(table=name) for name in "trs")
+    names = "trs" if KNOWS_STRICT else "tr"
+    batch = "\n".join(ADD.format(table=name) for name in names)
+    back = "\n".join(DROP.format(table=name) for name in names)
     service = start(workshop, sqlite_url, batch, back)
     before = facts(sqlite_url)
     assert before["conflicts"] == ["FAIL", "IGNORE", "REPLACE"]
@@ -132,6 +138,17 @@ def test_a_batch_keeps_what_is_not_reflected(workshop: Workshop, sqlite_url: str
     connection.execute("INSERT INTO t (name, n) VALUES ('c', 9)")
     assert connection.execute("SELECT max(id) FROM t").fetchall() == [(100,)]
     connection.close()
+
+
+@pytest.mark.skipif(KNOWS_STRICT, reason="this SQLAlchemy knows STRICT")
+def test_a_strict_table_is_not_loosened_by_an_old_sqlalchemy(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    service = start(workshop, sqlite_url, ADD.format(table="s"))
+    before = facts(sqlite_url)
+    with pytest.raises(StepFailed, match=r"STRICT.*\n?.*SQLAlchemy 2\.0\.37"):
+        service.upgrade()
+    assert facts(sqlite_url) == before
 
 
 def test_a_batch_keeps_the_words_of_keys(workshop: Workshop, sqlite_url: str) -> None:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import conv
@@ -275,6 +276,12 @@ class Rebuild:
         if "WITHOUT ROWID" in written.options:
             there["with_rowid"] = False
         if "STRICT" in written.options:
+            if "strict" not in (dict(SQLiteDialect.construct_arguments)[Table] or {}):
+                raise batch_refused(
+                    str(self.table.name),
+                    "it is STRICT, which this version of SQLAlchemy leaves out",
+                    "Install SQLAlchemy 2.0.37 or a newer one.",
+                )
             there["strict"] = True
         dialect = self.connection.dialect
         numbered = any(
