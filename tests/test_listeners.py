@@ -240,6 +240,42 @@ def test_a_script_has_the_errors_of_the_application(
     assert f"caught_{translated}" in tables(sqlite_url)
 
 
+OWN_ENGINE = """
+import sqlalchemy as sa
+from alembic import context
+from test_listeners import raises_its_own
+
+engine = sa.create_engine(context.config.get_main_option("sqlalchemy.url"))
+((name, function),) = raises_its_own()
+sa.event.listen(engine, name, function)
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def test_a_script_has_the_errors_of_an_engine_of_env_py(
+    workshop: Workshop, database_url: str
+) -> None:
+    """As with oslo.db, whose engines raise its own errors; the service goes by SQLAlchemy's."""
+    folder = workshop.package("app") / "alembic"
+    caught = """
+    from test_listeners import Translated
+    try:
+        with op.get_bind().begin_nested():
+            op.execute("DROP TABLE gone")
+    except Translated:
+        op.execute("CREATE TABLE caught (n INTEGER)")
+    """
+    workshop.script("app", "one", None, caught)
+    (folder / "env.py").write_text(OWN_ENGINE)
+    workshop.script("app", "two", "one", 'op.execute("CREATE TABLE caught (n INTEGER)")')
+    with pytest.raises(StepFailed, match="already exists"):
+        workshop.service(database_url).upgrade()
+    assert "caught" in tables(database_url)
+
+
 def test_a_failed_step_is_told_with_errors_of_the_application(
     workshop: Workshop, database_url: str, translated: str
 ) -> None:

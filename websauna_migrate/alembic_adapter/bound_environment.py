@@ -30,7 +30,7 @@ from websauna_migrate.database.engines import (
     driver_of,
     with_synchronous_driver,
 )
-from websauna_migrate.database.own_connections import lent
+from websauna_migrate.database.own_connections import errors_of, lent
 from websauna_migrate.database.servers import place_of
 from websauna_migrate.models.sqlalchemy_internals import write_as_server
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
@@ -144,7 +144,7 @@ class BoundEnvironment(ProxiedEnvironment):
                 # Each statement of env.py was a transaction there: SET LOCAL has ended with it.
                 self.run_connection.commit()
             set_as(self.run_connection, self.settings, during=True)
-        with lent(self.run_connection, back=True):
+        with lent(self.run_connection, back=True), errors_of(self.given, self.run_connection):
             super().run_migrations(**arguments)
         self.ended = True
         if self.run_connection is not None and self.is_apart(self.given):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -121,6 +121,29 @@ def running_script(connection: Connection) -> Iterator[None]:
         yield
     finally:
         connection.runs_script = False
+
+
+@contextmanager
+def errors_of(given: object, connection: Connection | None) -> Iterator[None]:
+    """Let a script have the errors that listeners of another connection's engine raise.
+
+    An ``env.py`` may have made that engine by the application's own functions, as oslo.db's.
+
+    :param given: what ``env.py`` configured with
+    """
+    if not isinstance(given, Connection) or not isinstance(connection, OwnConnection):
+        yield
+        return
+    known = [*connection.dialect.dispatch.handle_error]
+    theirs = given.dialect.dispatch.handle_error
+    added = [one for one in theirs if not any(one is other for other in known)]
+    for one in added:
+        event.listen(connection.engine, "handle_error", one, retval=True)
+    try:
+        yield
+    finally:
+        for one in added:
+            event.remove(connection.engine, "handle_error", one)
 
 
 @contextmanager
