@@ -364,6 +364,17 @@ op.create_table(helper.name((folder / "names.txt").read_text()), sa.Column("id",
 """
 
 
+def test_a_script_without_a_downgrade(workshop: Workshop, sqlite_url: str) -> None:
+    """As those of projects that never go back."""
+    workshop.package("app")
+    path = workshop.script("app", "one", None)
+    path.write_text(path.read_text().partition("def downgrade")[0])
+    service = workshop.service(sqlite_url)
+    service.upgrade()
+    with pytest.raises(StepFailed, match=r"the script has no function downgrade\(\)\."):
+        service.downgrade("base")
+
+
 def test_a_script_broken_at_its_top_is_found_before_the_first_step(
     workshop: Workshop, transactional_database_url: str
 ) -> None:

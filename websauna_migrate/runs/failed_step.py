@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL, Connection
@@ -337,6 +338,12 @@ class Aftermath:
             return said_by(exc, url)
         if isinstance(exc, ScriptRefused):
             return str(exc)
+        if (
+            isinstance(exc, AttributeError)
+            and isinstance(exc.obj, ModuleType)
+            and exc.name in ("upgrade", "downgrade")
+        ):
+            return f"the script has no function {exc.name}()."
         if isinstance(exc, SystemExit):
             return f"the script ends the process ({type(exc).__name__}: {exc})."
         words = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
