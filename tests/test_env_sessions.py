@@ -520,6 +520,16 @@ def test_a_translated_schema_is_refused(workshop: Workshop, postgresql_url: str)
         workshop.service(postgresql_url).upgrade()
 
 
+def test_a_translation_that_changes_no_name(workshop: Workshop, database_url: str) -> None:
+    """As an ``env.py`` has it that asks a setting for the schema, where none is named."""
+    env = OWN.replace(
+        """connection.execute(text("{statement}"))""",
+        """connection = connection.execution_options(schema_translate_map={None: None})""",
+    )
+    with_env(workshop, env)
+    assert steps(workshop.service(database_url).upgrade()) == ["app@app1"]
+
+
 def test_a_helper_of_the_application_sets_it(workshop: Workshop, postgresql_url: str) -> None:
     """The words ``search_path`` stand in another module than ``env.py``."""
     execute(postgresql_url, "CREATE SCHEMA red")

@@ -26,6 +26,7 @@ from websauna_migrate.alembic_adapter.package_environment import (
 )
 from websauna_migrate.alembic_adapter.plain_env import makes_engines, may_repeat
 from websauna_migrate.database.engines import BEFORE, BEHIND, database_of, safe_url
+from websauna_migrate.database.given_connections import translates_schemas
 from websauna_migrate.database.servers import Place, place_of
 from websauna_migrate.models.sqlalchemy_internals import rewrites_statements
 
@@ -138,7 +139,7 @@ class ProbingEnvironment(ProxiedEnvironment):
         given = args[0] if args else kwargs.get("connection")
         if not isinstance(given, Connection):
             raise Reached
-        if "schema_translate_map" in given.get_execution_options():
+        if translates_schemas(given):
             raise self.owner.failure(
                 "gives its connection a schema_translate_map, which the history and the "
                 "packages' other scripts would not go by. Nothing was changed. On PostgreSQL "

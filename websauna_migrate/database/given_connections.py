@@ -99,13 +99,19 @@ def open_given(given: Connection | Engine) -> Iterator[Connection]:
         yield own
 
 
+def translates_schemas(connection: Connection) -> bool:
+    """True if a connection has a ``schema_translate_map`` that gives a schema another name."""
+    names = connection.get_execution_options().get("schema_translate_map") or {}
+    return any(name != meant for name, meant in names.items())
+
+
 def refuse_unusable(given: Connection) -> None:
     """Refuse a connection on which a run would do something else than it says.
 
     :raises UsageError: naming what is in the way, and what to do
     """
     options = given.get_execution_options()
-    if options.get("schema_translate_map"):
+    if translates_schemas(given):
         raise UsageError(
             "The connection given has a schema_translate_map, which neither scripts nor history "
             "tables follow. Give a connection without it, and set the session's search_path."
