@@ -364,6 +364,15 @@ op.create_table(helper.name((folder / "names.txt").read_text()), sa.Column("id",
 """
 
 
+def test_a_script_of_before_sqlalchemy_2(workshop: Workshop, sqlite_url: str) -> None:
+    workshop.package("app")
+    workshop.script("app", "one", None, 'op.get_bind().execute("SELECT 1")')
+    with pytest.raises(StepFailed, match=r"executes no plain string: write sa\.text"):
+        workshop.service(sqlite_url).upgrade()
+    workshop.script("app", "one", None, 'op.get_bind().execute(sa.text("SELECT 1"))')
+    assert workshop.service(sqlite_url).upgrade().steps
+
+
 def test_a_script_without_a_downgrade(workshop: Workshop, sqlite_url: str) -> None:
     """As those of projects that never go back."""
     workshop.package("app")

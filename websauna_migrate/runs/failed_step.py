@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, ObjectNotExecutableError, SQLAlchemyError
 
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import (
@@ -257,6 +257,8 @@ class Aftermath:
 
     def hint(self, exc: BaseException, step: Step) -> str:
         """Return what else is to be said of a step that failed, behind its problem."""
+        if isinstance(exc, ObjectNotExecutableError):
+            return " SQLAlchemy 2 executes no plain string: write sa.text(...) around it."
         left = LEFT_BY_BATCH.search(str(getattr(exc, "orig", "")))
         if left is not None:
             temporary, table = left.groups()
