@@ -107,6 +107,25 @@ def test_rows_that_refer_to_a_rebuilt_table_stay(
     assert {outcome for *_, outcome in ledger(sqlite_url)} == {"done"}
 
 
+def test_a_table_whose_name_is_a_word_of_sqlite_refers_to_it(
+    workshop: Workshop, sqlite_url: str, enforced: None
+) -> None:
+    """``transaction``, as Langflow has it, is none of PostgreSQL's words."""
+    workshop.package("app")
+    workshop.script("app", "one", None, PARENT + child(RULES[0], "transaction"))
+    workshop.script("app", "two", "one", BATCH)
+    orphans = BATCH + 'op.execute("DELETE FROM run WHERE id = 1")'
+    workshop.script("app", "three", "two", orphans)
+    service = workshop.service(sqlite_url)
+    service.upgrade("one")
+    execute(sqlite_url, "INSERT INTO run VALUES (1, 'a')")
+    execute(sqlite_url, 'INSERT INTO "transaction" VALUES (1, 1)')
+    assert steps(service.upgrade("two")) == ["app@two"]
+    with pytest.raises(StepFailed, match='1 row of "transaction" that refer'):
+        service.upgrade()
+    assert rows(sqlite_url, 'SELECT * FROM "transaction"') == [(1, 1)]
+
+
 def two_steps(workshop: Workshop, url: str, upgrade: str, rule: str = RULES[0]) -> Any:
     """Return the service of a package whose second step does something to filled tables."""
     workshop.package("app")

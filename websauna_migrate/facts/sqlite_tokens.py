@@ -80,6 +80,11 @@ def tokens_of(sql: str) -> tuple[Token, ...]:
     return tuple(found)
 
 
+def quoted(name: str) -> str:
+    """Return a name in quotes: SQLite has more words of its own than PostgreSQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def unquoted(text: str) -> str:
     """Return a name without its quotes, if it has any."""
     if len(text) > 1 and text[0] in "\"`'":

@@ -26,8 +26,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Execution
 
 from websauna_migrate.database.engines import BEFORE_BEGIN, driver_of
 from websauna_migrate.database.given_connections import given_state
-from websauna_migrate.facts.postgresql import quote_name
-from websauna_migrate.facts.sqlite_tokens import unquoted
+from websauna_migrate.facts.sqlite_tokens import quoted, unquoted
 from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
@@ -316,7 +315,7 @@ class ForeignKeys:
             return unquoted(written).lower()
         for schema in self._schemas():
             if self._driver.execute(
-                f"SELECT 1 FROM {quote_name(schema)}.sqlite_master "
+                f"SELECT 1 FROM {quoted(schema)}.sqlite_master "
                 "WHERE type = 'table' AND lower(name) = ?",
                 (table.lower(),),
             ).fetchone():
@@ -329,14 +328,14 @@ class ForeignKeys:
         :param cut: whether its name may go on
         """
         name = table.lower()
-        database = quote_name(schema)
+        database = quoted(schema)
         found = self._driver.execute(
             REFERRING.format(schema=database), (schema, name, cut, name)
         ).fetchall()
         return any(
             self._driver.execute(
-                f"SELECT 1 FROM {database}.{quote_name(child)} "
-                f"WHERE {quote_name(column)} IS NOT NULL LIMIT 1"
+                f"SELECT 1 FROM {database}.{quoted(child)} "
+                f"WHERE {quoted(column)} IS NOT NULL LIMIT 1"
             ).fetchone()
             for child, column in found
         )
@@ -346,11 +345,11 @@ class ForeignKeys:
         driver = self._driver
         counts: Counter[tuple[str, str]] = Counter()
         for schema in self._schemas():
-            names = f"SELECT name FROM {quote_name(schema)}.sqlite_master WHERE type = 'table'"
+            names = f"SELECT name FROM {quoted(schema)}.sqlite_master WHERE type = 'table'"
             for (table,) in driver.execute(names).fetchall():
                 # A key to columns that are not unique cannot be checked, nor enforced.
                 with suppress(sqlite3.OperationalError):
-                    check = f"PRAGMA {quote_name(schema)}.foreign_key_check({quote_name(table)})"
+                    check = f"PRAGMA {quoted(schema)}.foreign_key_check({quoted(table)})"
                     for row in driver.execute(check):
                         counts[shown(schema, row[0]), shown(schema, row[2])] += 1
         return counts
