@@ -117,6 +117,28 @@ def test_steps_that_cannot_be_part_of_it_are_named(
 
 
 @pytest.mark.parametrize("option", ["atomic", "dry_run"])
+def test_what_other_databases_run_is_not_in_the_way(
+    two: Workshop, transactional_database_url: str, option: str
+) -> None:
+    name = transactional_database_url.partition(":")[0].partition("+")[0]
+    other = "postgresql" if name == "sqlite" else "sqlite"
+    block = "with op.get_context().autocommit_block():\n        op.execute('VACUUM')"
+    two.script(
+        "fooapp",
+        "f200",
+        "f100",
+        upgrade=f"bind = op.get_bind()\n"
+        f"if bind.dialect.name == {other!r}:\n    {block}\n"
+        f"elif bind.dialect.name != {name!r}:\n    {block}\n"
+        f"else:\n    op.execute('SELECT 1')\n"
+        f"if bind.dialect.name == {name!r}:\n    return\n"
+        f"with op.get_context().autocommit_block():\n    op.execute('COMMIT')",
+    )
+    service = two.service(transactional_database_url)
+    assert len(service.upgrade(**{option: True}).steps) == 4
+
+
+@pytest.mark.parametrize("option", ["atomic", "dry_run"])
 @pytest.mark.parametrize(
     "hidden",
     [

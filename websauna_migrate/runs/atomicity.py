@@ -14,6 +14,7 @@ from websauna_migrate.database.engines import driver_of
 from websauna_migrate.database.servers import Server
 from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
+from websauna_migrate.revision_scripts.script_runs import dialects_of
 from websauna_migrate.runs.failures import NotAtomic
 from websauna_migrate.runs.sqlite_statements import BEGINS, ENDS
 
@@ -88,6 +89,8 @@ def require_same(connection: Connection, transaction: object) -> None:
 def obstacles(path: Path, direction: str, server: Server) -> Iterator[str]:
     """Yield what in a script's source does not go with an open transaction.
 
+    What stands under a condition for other databases does not matter.
+
     :param direction: the function that is going to run; the other one's body does not matter
     :param server: on SQLite, what ends a transaction that the script begins is a savepoint's end
     """
@@ -99,33 +102,41 @@ def obstacles(path: Path, direction: str, server: Server) -> Iterator[str]:
     body = [
         one for one in tree.body if not (isinstance(one, ast.FunctionDef) and one.name == other)
     ]
-    constants = [
-        node.value for top in body for node in ast.walk(top) if isinstance(node, ast.Constant)
+    nodes = [*nodes_on(server.kind, body)]
+    # A docstring, or any text that is a statement by itself.
+    unused = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    texts = [
+        (node, node.value)
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in unused
     ]
-    texts = [value for value in constants if isinstance(value, str)]
-    begun = server.kind == "sqlite" and any(map(BEGINS.fullmatch, texts))
-    for top in body:
-        docstring = docstring_of(top)
-        for node in ast.walk(top):
-            if isinstance(node, ast.Attribute) and node.attr == "autocommit_block":
-                yield f"line {node.lineno} uses autocommit_block()"
-            elif isinstance(node, ast.keyword) and node.arg == "postgresql_concurrently":
-                yield f"line {node.value.lineno} works CONCURRENTLY"
-            elif (
-                isinstance(node, ast.Constant)
-                and isinstance(node.value, str)
-                and node is not docstring
-                and (match := NEEDS_AUTOCOMMIT.search(node.value))
-                and not (begun and ENDS.fullmatch(node.value))
-            ):
-                words = " ".join(match.group().upper().split())
-                yield f"line {node.lineno} has {words}"
+    begun = server.kind == "sqlite" and any(BEGINS.fullmatch(text) for _, text in texts)
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and node.attr == "autocommit_block":
+            yield f"line {node.lineno} uses autocommit_block()"
+        elif (
+            isinstance(node, ast.keyword)
+            and node.arg == "postgresql_concurrently"
+            and server.kind == "postgresql"
+        ):
+            yield f"line {node.value.lineno} works CONCURRENTLY"
+    for constant, text in texts:
+        match = NEEDS_AUTOCOMMIT.search(text)
+        if match and not (begun and ENDS.fullmatch(text)):
+            yield f"line {constant.lineno} has {' '.join(match.group().upper().split())}"
 
 
-def docstring_of(node: ast.stmt) -> ast.expr | None:
-    """Return the node of a docstring, or of any text that is a statement by itself."""
-    if isinstance(node, ast.Expr):
-        return node.value
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.body:
-        return docstring_of(node.body[0])
-    return None
+def nodes_on(database: str, body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Yield the nodes of statements, without what surely does not run on a database."""
+    for node in body:
+        test = dialects_of(node.test) if isinstance(node, ast.If) else None
+        if isinstance(node, ast.If) and test is not None:
+            taken = node.body if (database in test[0]) is test[1] else node.orelse
+            yield from nodes_on(database, taken)
+            if taken and isinstance(taken[-1], ast.Return):
+                return
+        else:
+            yield node
+            for _, value in ast.iter_fields(node):
+                parts = value if isinstance(value, list) else [value]
+                yield from nodes_on(database, (one for one in parts if isinstance(one, ast.AST)))
