@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -25,7 +25,7 @@ from alembic.autogenerate.render import (
     _repr_type,
 )
 from alembic.ddl.impl import DefaultImpl
-from alembic.operations.ops import CreateCheckConstraintOp, DropTableOp
+from alembic.operations.ops import CreateCheckConstraintOp, DropTableOp, MigrationScript
 from alembic.runtime.migration import MigrationContext
 from alembic.script.base import Script
 from sqlalchemy import Column, Constraint, MetaData, Table
@@ -180,7 +180,9 @@ def resolve_by(inspector: Inspector) -> None:
         return
     original = inspector.reflect_table
 
-    def reflect_table(table: Table, include_columns: Any = None, **arguments: Any) -> None:
+    def reflect_table(
+        table: Table, include_columns: Collection[str] | None = None, **arguments: Any
+    ) -> None:
         arguments["resolve_fks"] = False
         original(table, include_columns, **arguments)
         for key in inspector.get_foreign_keys(table.name, schema=table.schema):
@@ -223,7 +225,7 @@ class BoundedComparison(RevisionContext):
     differs: Differs | None = None
     #: Gets a script's two functions and its imports, which it may add to; returns what the template
     #: gets besides.
-    complete: Callable[[str, set[str]], Mapping[str, Any]] | None = None
+    complete: Callable[[str, set[str]], Mapping[str, object]] | None = None
 
     @property
     def autogen_context(self) -> AutogenContext:
@@ -231,7 +233,10 @@ class BoundedComparison(RevisionContext):
         return self._last_autogen_context
 
     def _run_environment(
-        self, rev: Any, migration_context: MigrationContext, autogenerate: bool
+        self,
+        rev: str | Iterable[str | None] | Iterable[str],
+        migration_context: MigrationContext,
+        autogenerate: bool,
     ) -> None:
         (script,) = self.generated_revisions
         options = migration_context.opts
@@ -268,7 +273,7 @@ class BoundedComparison(RevisionContext):
         for script in self.generated_revisions:
             script._needs_render = True
 
-    def _to_script(self, migration_script: Any) -> Script | None:
+    def _to_script(self, migration_script: MigrationScript) -> Script | None:
         """Write a script as Alembic does, with its imports completed and ``%`` as it was.
 
         Alembic renders SQL in the driver's form, where ``%`` is doubled; what a script says is
@@ -290,6 +295,7 @@ class BoundedComparison(RevisionContext):
                     )
                     arguments |= self.complete(body, context.imports)
             arguments["imports"] = "\n".join(sorted(context.imports))
+        assert migration_script.rev_id is not None
         return self.script_directory.generate_revision(
             migration_script.rev_id,
             migration_script.message,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging.config
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from traceback import extract_tb
-from typing import Any, TextIO, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, TypeGuard
 
 from sqlalchemy import MetaData, text
 from sqlalchemy.engine import Connection
@@ -34,6 +34,10 @@ from websauna_migrate.database.own_connections import errors_of, lent
 from websauna_migrate.database.servers import place_of
 from websauna_migrate.models.sqlalchemy_internals import write_as_server
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
+
+if TYPE_CHECKING:
+    from alembic.autogenerate.api import AutogenContext
+    from alembic.runtime.environment import RenderItemFn
 
 
 class BoundEnvironment(ProxiedEnvironment):
@@ -240,14 +244,14 @@ class BoundEnvironment(ProxiedEnvironment):
                 "sqlalchemy.url, or name its database for all by the setting websauna_migrate.url.",
             )
 
-    def hook_named(self, option: str, hook: Any) -> Any:
+    def hook_named(self, option: str, hook: object) -> object:
         """Return a hook of ``env.py`` that names it where it fails; what is none as it is."""
         if isinstance(hook, (list, tuple)):
             return [self.hook_named(option, one) for one in hook]
         if not callable(hook):
             return hook
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> object:
             try:
                 return hook(*args, **kwargs)
             except (MigrationError, DBAPIError):
@@ -327,22 +331,26 @@ def set_as(
             connection.execute(text(f"SELECT set_config(:name, :value, {local})"), values)
 
 
-def both(first: Any, second: Any) -> Any:
+#: A function that ``env.py`` or the service gives to Alembic.
+Hook: TypeAlias = Callable[..., Any]
+
+
+def both(first: Hook, second: Hook) -> Hook:
     """Return a filter that includes what both filters include."""
     return lambda *args: first(*args) and second(*args)
 
 
-def either(first: Any, second: Any) -> Any:
+def either(first: RenderItemFn, second: RenderItemFn) -> RenderItemFn:
     """Return a renderer that asks the second where the first leaves it to the default."""
 
-    def render(*args: Any) -> Any:
-        rendered = first(*args)
-        return second(*args) if rendered is False else rendered
+    def render(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:
+        rendered = first(kind, item, context)
+        return second(kind, item, context) if rendered is False else rendered
 
     return render
 
 
-def in_turn(first: Any, second: Any) -> Any:
+def in_turn(first: Hook | Iterable[Hook], second: Hook | Iterable[Hook]) -> Hook:
     """Return a hook that calls one after the other; each may be one or a collection of them."""
     functions = [f for hooks in (first, second) for f in ([hooks] if callable(hooks) else hooks)]
 
@@ -406,7 +414,7 @@ class SeveralMetaData(list[MetaData]):
     ``op.create_unique_constraint(None, ...)`` would be named by the database then.
     """
 
-    def __init__(self, metadata: Sequence[MetaData], naming_convention: Any) -> None:
+    def __init__(self, metadata: Sequence[MetaData], naming_convention: object) -> None:
         super().__init__(metadata)
         self.naming_convention = naming_convention
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alembic_utils.replaceable_entity import ReplaceableEntity
 
 MODULE = "alembic_utils.replaceable_entity"
 
 
 @contextmanager
 def entities_apart(
-    remembered: list[Any], belongs: Callable[[Any], bool] = lambda entity: True
+    remembered: list[ReplaceableEntity],
+    belongs: Callable[[ReplaceableEntity], bool] = lambda entity: True,
 ) -> Iterator[None]:
     """Give an environment a list of entities of its own.
 

@@ -20,7 +20,7 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import HeadMaintainer, MigrationContext, RevisionStep, StampStep, log
 from alembic.script.base import Script, ScriptDirectory
-from alembic.script.revision import RevisionMap
+from alembic.script.revision import Revision, RevisionMap
 from alembic.util import memoized_property
 from alembic.util.exc import CommandError
 from sqlalchemy import Update, bindparam
@@ -45,7 +45,7 @@ class ProxiedEnvironment(EnvironmentContext):
 
     failure: BaseException | None = None
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         cls._setups[cls] = cls._setups[EnvironmentContext]
         for name in {"configure", "run_migrations"} & vars(cls).keys():
@@ -87,9 +87,9 @@ class LinearRevisionMap(RevisionMap):
         self._reader = reader
 
     @memoized_property
-    def _revision_map(self) -> dict[Any, Any]:
+    def _revision_map(self) -> dict[str | tuple[()] | None, Revision | None]:
         history = self._reader.history
-        found: dict[Any, Any] = {script.revision: script for script in self._generator()}
+        found: dict[Any, Revision] = {script.revision: script for script in self._generator()}
         aside = {id_: found.pop(id_) for id_ in [*found] if id_ not in history}
         for id_, script in found.items():
             position = history.position(id_)
@@ -112,12 +112,11 @@ class LinearRevisionMap(RevisionMap):
         self._real_bases = tuple(s.revision for s in scripts if s._is_real_base)
         for label, id_ in history.labels.items():
             found[label] = found[id_]
-        found[None] = found[()] = None
         # A database that has a part of a squash goes on by the old scripts, which no map leads to.
         for script in aside.values():
             script.nextrev = script._all_nextrev = frozenset()
             script._resolved_dependencies = script._normalized_resolved_dependencies = ()
-        return {**aside, **found}
+        return {**aside, **found, None: None, (): None}
 
 
 class LazyScript(Script):

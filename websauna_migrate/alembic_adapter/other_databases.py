@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
@@ -42,7 +41,7 @@ def changes_elsewhere_refused(
     refused: list[EnvironmentFailure] = []
 
     def look(
-        connection: Connection, cursor: object, statement: str, parameters: object, *others: Any
+        connection: Connection, cursor: object, statement: str, parameters: object, *others: object
     ) -> None:
         note(f"{statement} {parameters}")
         words = statement.split()

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL, Dialect
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from alembic.config import Config
+    from alembic_utils.replaceable_entity import ReplaceableEntity
 
     from websauna_migrate.alembic_adapter.internals import LoadedScriptDirectory
 
@@ -93,7 +94,7 @@ class PackageEnvironment:
         self.cache = cache
         self.types = TypeMemory()
         #: What the package's ``env.py`` registered with alembic-utils.
-        self.entities: list[Any] = []
+        self.entities: list[ReplaceableEntity] = []
         #: What ``env.py`` says of the history table, if it was asked.
         self.named_history: Mapping[str, object] = {}
         #: For SQL that is written, the dialect of a connection to the server: it knows whether that

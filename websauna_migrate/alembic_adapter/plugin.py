@@ -8,12 +8,15 @@ no plugins.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from alembic.autogenerate.api import AutogenContext
+    from alembic.operations.ops import UpgradeOps
     from alembic.runtime.plugins import Plugin
+    from alembic.util import PriorityDispatchResult
 
 #: The ledger, the lease of a lock, and the history tables of all packages.
 OWN_PREFIXES = ("websauna_migrate_", "alembic_history_")
@@ -28,7 +31,9 @@ def setup(plugin: Plugin) -> None:
     )
 
 
-def keep_own_tables(autogen_context: Any, upgrade_ops: Any, schemas: Any) -> Any:
+def keep_own_tables(
+    autogen_context: AutogenContext, upgrade_ops: UpgradeOps, schemas: Collection[str | None]
+) -> PriorityDispatchResult:
     """Leave the service's tables out of what is to be dropped."""
     from alembic.operations.ops import DropTableOp, ModifyTableOps
     from alembic.util import PriorityDispatchResult

@@ -6,12 +6,13 @@ names. So what SQLAlchemy does not see is put right before the batch begins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Table, UniqueConstraint, event
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Inspector
+from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.facts.postgresql import check_name
@@ -21,9 +22,11 @@ from websauna_migrate.models.sqlalchemy_internals import escaped
 
 def see_all_constraints(impl: DefaultImpl, connection: Connection) -> None:
     """Let an implementation of SQLite complete each table that it reflects for a batch."""
-    reflect_column: Any = impl.autogen_column_reflect
+    reflect_column: Callable[[Inspector, Table, ReflectedColumn], None] = (
+        impl.autogen_column_reflect
+    )
 
-    def reflect(inspector: Any, table: Table, column_info: dict[str, Any]) -> None:
+    def reflect(inspector: Inspector, table: Table, column_info: ReflectedColumn) -> None:
         reflect_column(inspector, table, column_info)
         without_parameters("columns", [column_info])
         if not event.contains(table, "after_parent_attach", complete):

@@ -10,7 +10,7 @@ by name before anything is changed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise, zip_longest
@@ -20,6 +20,7 @@ from alembic.ddl.impl import DefaultImpl
 from alembic.operations.batch import ApplyBatchImpl
 from sqlalchemy import (
     CheckConstraint,
+    Column,
     Dialect,
     Index,
     PrimaryKeyConstraint,
@@ -30,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import NullType, SchemaType, TypeEngine, UserDefinedType
 
@@ -79,7 +81,9 @@ def keep_in_batches(impl: DefaultImpl) -> None:
         return
     see_all_constraints(impl, connection)
     rename_table, create_index = impl.rename_table, impl.create_index
-    cast: Any = impl.cast_for_batch_migrate
+    cast: Callable[[Column[Any], dict[str, Any], TypeEngine[Any]], None] = (
+        impl.cast_for_batch_migrate
+    )
     current: list[Rebuild] = []
     #: Texts of indexes that the batch makes again, by name.
     kept: dict[str, str] = {}
@@ -90,7 +94,7 @@ def keep_in_batches(impl: DefaultImpl) -> None:
         rebuild.prepare()
         current[:] = [rebuild]
 
-    def rename(old_table_name: Any, new_table_name: Any, schema: Any = None) -> None:
+    def rename(old_table_name: str, new_table_name: str, schema: str | None = None) -> None:
         rebuild = current.pop() if current else None
         if rebuild is None or rebuild.temporary != old_table_name:
             rename_table(old_table_name, new_table_name, schema=schema)
@@ -107,7 +111,9 @@ def keep_in_batches(impl: DefaultImpl) -> None:
         else:
             connection.exec_driver_sql(text)
 
-    def cast_type(existing: Any, transfer: dict[str, Any], new_type: Any) -> None:
+    def cast_type(
+        existing: Column[Any], transfer: dict[str, Any], new_type: TypeEngine[Any]
+    ) -> None:
         # It is asked for each type that a script gives, be it the same.
         transfer[GIVEN] = True
         value = transfer["expr"]
@@ -373,13 +379,13 @@ class Rebuild:
                 one.dialect_options["sqlite"]["on_conflict"] = resolution[1]
             if any(words):
                 given: Any = one.name
-                new: Any = worded(*(self.new_table.c[name] for name in wanted), name=given)
+                new = worded(*(self.new_table.c[name] for name in wanted), name=given)
                 new.words = words
                 new.dialect_options["sqlite"].update(one.dialect_options["sqlite"])
                 self.new_table.constraints.discard(one)
                 self.new_table.append_constraint(new)
 
-    def keep_column(self, column: Any, written: ColumnSql) -> None:
+    def keep_column(self, column: Column[Any], written: ColumnSql) -> None:
         """Give a new column the type as it was spelled, the collation and the ON CONFLICT."""
         dialect = self.connection.dialect
         collation = str(written.attributes.get("collation", ""))
@@ -398,7 +404,7 @@ class Rebuild:
         if resolution := re.match(r"ON CONFLICT (\w+)", str(written.attributes.get("not null"))):
             column.dialect_options["sqlite"]["on_conflict_not_null"] = resolution[1]
 
-    def keeps_type(self, column: Any, *, exactly: bool = False) -> bool:
+    def keeps_type(self, column: Column[Any], *, exactly: bool = False) -> bool:
         """Tell whether a column has the type that it had.
 
         :param exactly: false where a script gave it the same one
@@ -462,18 +468,18 @@ class WordedKey(PrimaryKeyConstraint):
 
 
 @compiles(WordedUnique, "sqlite")
-def worded_unique(element: WordedUnique, compiler: Any, **kw: Any) -> str:
+def worded_unique(element: WordedUnique, compiler: DDLCompiler, **kw: Any) -> str:
     """Return the constraint with the words of its columns."""
     return with_words(compiler.visit_unique_constraint(element, **kw), element, compiler)
 
 
 @compiles(WordedKey, "sqlite")
-def worded_key(element: WordedKey, compiler: Any, **kw: Any) -> str:
+def worded_key(element: WordedKey, compiler: DDLCompiler, **kw: Any) -> str:
     """Return the key with the words of its columns."""
     return with_words(compiler.visit_primary_key_constraint(element, **kw), element, compiler)
 
 
-def with_words(text: str, element: WordedUnique | WordedKey, compiler: Any) -> str:
+def with_words(text: str, element: WordedUnique | WordedKey, compiler: DDLCompiler) -> str:
     """Return a constraint's SQL with the words of its columns."""
     names = [compiler.preparer.quote(column.name) for column in element.columns]
     parts = [f"{name} {words}".strip() for name, words in zip(names, element.words, strict=True)]

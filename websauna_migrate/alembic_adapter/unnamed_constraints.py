@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from alembic.ddl.impl import DefaultImpl
+from alembic.operations.batch import BatchOperationsImpl
 from sqlalchemy import Constraint, Index, Table, inspect
 from sqlalchemy.engine import Inspector
 from sqlalchemy.exc import NoSuchTableError
@@ -56,11 +57,11 @@ def find_unnamed_constraints(impl: DefaultImpl) -> None:
             find(const)
         drop_constraint(const, **kw)
 
-    def find_in_batch(batch_op: Any) -> bool:
+    def find_in_batch(batch_op: BatchOperationsImpl) -> bool:
         for operation, arguments, _ in batch_op.batch:
             if operation == "drop_constraint":
                 find(arguments[0])
-        return bool(requires_recreate(batch_op))
+        return requires_recreate(batch_op)
 
     def drop_of_key(index: Index, **kw: Any) -> None:
         name, table = str(index.name), index.table

@@ -73,7 +73,9 @@ def write_lookups(impl: DefaultImpl) -> None:
     impl.drop_index = drop_of_key  # type: ignore[method-assign]
 
 
-def drop_found(impl: DefaultImpl, names: str, item: Any, statement: DDLElement) -> None:
+def drop_found(
+    impl: DefaultImpl, names: str, item: Constraint | Index, statement: DDLElement
+) -> None:
     """Write a drop of what has a name, or of the only one that PostgreSQL may give it.
 
     :param names: the query for all that may be meant
@@ -81,7 +83,7 @@ def drop_found(impl: DefaultImpl, names: str, item: Any, statement: DDLElement) 
     """
     name, table = str(item.name), item.table
     match = AUTOMATIC.fullmatch(name)
-    assert match is not None
+    assert match is not None and table is not None
     schema = literal(table.schema) if table.schema else "DATABASE()"
     found = names.format(schema=schema, table=literal(str(table.name)))
     begin = f"CONCAT_WS('_', {literal(str(table.name))}, columns, {literal(match[1])})"

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement, TextClause
 
 from websauna_migrate.facts.brackets import is_one, split, squeezed
@@ -133,7 +134,7 @@ def written_plainly(context: AutogenContext) -> Iterator[None]:
     impl: DefaultImpl = context.migration_context.impl
     spelling = Spelling(context, impl.render_ddl_sql_expr)
 
-    def render(expr: Any, *args: Any, **kw: Any) -> str:
+    def render(expr: ClauseElement, *args: Any, **kw: Any) -> str:
         texts = spelling.texts(expr, **kw)
         return spelled(context, texts[spelling.own], texts)
 
@@ -163,7 +164,7 @@ class Spelling:
         #: Returns the texts of older scripts by database, by what they are on the author's.
         self.known: Callable[[], OlderTexts] = context.opts.get("spellings", dict)
 
-    def texts(self, expression: Any, **kw: Any) -> dict[str, str]:
+    def texts(self, expression: ClauseElement, **kw: Any) -> dict[str, str]:
         """Return the texts of an expression by database.
 
         :param kw: what Alembic says of its use
@@ -185,7 +186,9 @@ class Spelling:
             found[self.own] = written
         return found
 
-    def elsewhere(self, expression: Any, database: str, own: str, kw: Mapping[str, Any]) -> str:
+    def elsewhere(
+        self, expression: ClauseElement, database: str, own: str, kw: Mapping[str, Any]
+    ) -> str:
         """Return the text of an expression for another database than the author's."""
         try:
             sql = implementation(database).render_ddl_sql_expr(expression, **kw)
@@ -205,12 +208,14 @@ class Spelling:
             )
         return without_casts(own) if self.own == "postgresql" and "::" in own else own
 
-    def spelled_text(self, expression: Any) -> SpelledText:
+    def spelled_text(self, expression: ClauseElement) -> SpelledText:
         """Return an expression as text that knows how each database spells it."""
         texts = self.texts(expression)
         return SpelledText(texts[self.own], texts)
 
-    def restored(self, there: str, written: Mapping[str, str] | ClauseElement) -> Any:
+    def restored(
+        self, there: str, written: Mapping[str, str] | ClauseElement
+    ) -> ClauseElement | None:
         """Return an expression that comes back as an older script has it.
 
         ``None`` if that has other values than the database: something else has changed it.
@@ -226,7 +231,7 @@ class Spelling:
         texts = {one: text for one, text in texts.items() if one in self.databases}
         return SpelledText(there, {**texts, self.own: there})
 
-    def of_database(self, key: str, value: Any) -> Any:
+    def of_database(self, key: str, value: object) -> object:
         """Return an option of an index, as the database spells it that its name begins with."""
         database = key.partition("_")[0]
         if not isinstance(value, ClauseElement) or database not in self.databases:
@@ -234,7 +239,7 @@ class Spelling:
         return text(self.texts(value)[database])
 
 
-def plainly(rendered: str, dialect: Dialect, kw: Mapping[str, Any]) -> str:
+def plainly(rendered: str, dialect: Dialect, kw: Mapping[str, object]) -> str:
     """Return SQL that Alembic rendered as text that means the same when it is read again.
 
     :param kw: what Alembic says of its use
@@ -270,10 +275,10 @@ def has_parameters(expression: ClauseElement, database: str) -> bool:
 
     Its ``is_distinct_from()`` does so where it is written in other words than the standard's.
     """
-    written: Any = expression.compile(
+    written = expression.compile(
         dialect=dialect_of(database), compile_kwargs={"literal_binds": True}
     )
-    return bool(written.binds)
+    return isinstance(written, SQLCompiler) and bool(written.binds)
 
 
 def by_database(texts: Mapping[str, str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from typing import Any
 from alembic.ddl.impl import DefaultImpl
 from sqlalchemy.dialects.postgresql import INTERVAL, Range
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.elements import BindParameter, TextClause
 from sqlalchemy.types import (
     ARRAY,
     JSON,
@@ -35,7 +36,7 @@ TAB = "\ue009"
 
 def write_all_literals(impl: DefaultImpl) -> None:
     """Let Alembic without a connection write each value as a driver would send it."""
-    dialect: Any = impl.dialect
+    dialect = impl.dialect
     statements, ddl, output = dialect.statement_compiler, dialect.ddl_compiler, impl.static_output
     dialect.statement_compiler = type("Statements", (Literals, Tabs, statements), {})
     dialect.ddl_compiler = type("DDL", (Tabs, ddl), {})
@@ -75,13 +76,15 @@ class Literals:
     dialect: Dialect
     in_text = False
 
-    def visit_textclause(self, textclause: Any, **words: Any) -> str:
+    def visit_textclause(self, textclause: TextClause, **words: Any) -> str:
         """Compile a text, which takes a backslash before ``:name`` away, also in its literals."""
         with inside(self):
             written: str = super().visit_textclause(textclause, **words)  # type: ignore[misc]
             return written
 
-    def render_literal_bindparam(self, bindparam: Any, *args: Any, **words: Any) -> str:
+    def render_literal_bindparam(
+        self, bindparam: BindParameter[Any], *args: Any, **words: Any
+    ) -> str:
         """Write a parameter; ``None`` of a JSON column is what JSON makes of it."""
         if bindparam.value is None and isinstance(bindparam.type, JSON):
             return self.render_literal_value(None, bindparam.type)
@@ -153,7 +156,7 @@ class Literals:
 
 def bare(value: str, type_: TypeEngine[Any], dialect: Dialect) -> tuple[str, TypeEngine[Any]]:
     """Return a value as drivers send it if its type has no literals, such as INET and BIT."""
-    impl: Any = type_.dialect_impl(dialect)
+    impl = type_.dialect_impl(dialect)
     if impl.literal_processor(dialect) is not None:
         return value, type_
     process = impl.bind_processor(dialect)

@@ -26,6 +26,7 @@ from sqlalchemy.sql.elements import TextClause, conv
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_constraint, render_type
 from websauna_migrate.alembic_adapter.written_expressions import (
     OlderTexts,
+    SpelledText,
     Spelling,
     by_own_text,
     written_for,
@@ -350,7 +351,7 @@ def restore_condition(
     if written is None or not isinstance(words, str):
         return
     found = spelling.restored(str(words), written)
-    if found is not None:
+    if isinstance(found, SpelledText):
         # A condition of another database that no script has is made of this one's.
         named = {f"{database}_where" for database in found.spellings}
         op.kw.update({key: found for key in options if key in named})
