@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, Table
 from sqlalchemy.engine import URL, Connection
@@ -594,7 +594,7 @@ class MigrationService(Service):
             require_scripts(without, found, lambda name: self.ownership.tables_of(name))
         return site
 
-    def compare_options(self, package: str) -> dict[str, Any]:
+    def compare_options(self, package: str) -> dict[str, object]:
         """Return the options of Alembic's ``context.configure`` that compare one package alone."""
         from websauna_migrate.autogenerate import PackageObjects, compare_options
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from traceback import walk_tb
@@ -48,7 +48,7 @@ def compare_options(
     keep_types: bool = False,
     databases: Collection[str] = tuple(DATABASES),
     compared_for: Collection[str] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the options of ``context.configure`` for a comparison of one package.
 
     :param keep_types: write custom types as themselves
@@ -111,7 +111,7 @@ class Comparison:
         keep_types: bool = False,
         databases: Collection[str] = tuple(DATABASES),
         compared_for: Collection[str] | None = None,
-        arguments: dict[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
     ) -> None:
         """Prepare the comparison.
 
@@ -166,7 +166,7 @@ class Comparison:
             # What env.py writes on a connection of its own would wait for the end of what was read.
             connection.rollback()
 
-        def compare(rev: Iterable[str], migration_context: MigrationContext) -> Sequence[Any]:
+        def compare(rev: Iterable[str], migration_context: MigrationContext) -> tuple[()]:
             with foreign_code_named(self.environment.package.name):
                 self.context.run_autogenerate(rev, migration_context)
             return ()
@@ -324,7 +324,7 @@ def find_changes(
     return comparison.operations
 
 
-def command_arguments(**given: Any) -> dict[str, Any]:
+def command_arguments(**given: object) -> dict[str, object]:
     """Return the arguments that Alembic's ``revision`` command hands to its context."""
     return {
         "message": None,

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Table
 
@@ -23,6 +23,10 @@ from websauna_migrate.revision_scripts.written_types import (
     types_on,
     written_types,
 )
+
+if TYPE_CHECKING:
+    from alembic_utils.replaceable_entity import ReplaceableEntity
+    from sqlalchemy.schema import SchemaItem
 
 #: Schema and name; ``None`` is the database's default schema.
 Key = tuple[str | None, str]
@@ -207,7 +211,7 @@ class PackageObjects:
         """The schemas in which the package has tables, in models or scripts."""
         return frozenset(schema for schema, _ in self.keys)
 
-    def owns_entity(self, entity: Any) -> bool:
+    def owns_entity(self, entity: ReplaceableEntity) -> bool:
         """Tell whether an entity of alembic-utils that no ``env.py`` registered is the package's.
 
         The package whose scripts created it has it; a new one belongs to the only package.
@@ -228,7 +232,12 @@ class PackageObjects:
         return True
 
     def include_object(
-        self, object_: Any, name: str | None, type_: str, reflected: bool, compare_to: Any
+        self,
+        object_: SchemaItem,
+        name: str | None,
+        type_: str,
+        reflected: bool,
+        compare_to: SchemaItem | None,
     ) -> bool:
         """Alembic's ``include_object``: of a shared ``MetaData`` only the package's tables.
 
@@ -239,7 +248,7 @@ class PackageObjects:
             # A view or function of alembic-utils: only who created it may drop it.
             signature = name.partition(".")[2]
             return entity_creator(self.snapshot, signature) == self.package
-        if type_ == "table" and not reflected:
+        if isinstance(object_, Table) and not reflected:
             owner = self.owner_of(object_.schema, object_.name)
             return owner == self.package or (owner is None and not self.registered.metadata)
         return True

@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
@@ -60,6 +60,9 @@ LEFT JOIN pg_namespace un ON un.oid = u.typnamespace
 WHERE n.nspname = :schema AND t.typname = :name
 """
 
+#: What SQLAlchemy reflects of one kind, by table: a list of items, of primary keys the one.
+Reflected: TypeAlias = Mapping[Key, Any]
+
 
 class Reflection:
     """The tables of all packages as the database has them, read once and schema by schema.
@@ -82,7 +85,7 @@ class Reflection:
         self.default_schema: str | None = connection.dialect.default_schema_name
         self._inspector = inspect(connection)
         self._names: dict[str | None, frozenset[str]] = {}
-        self._read: dict[tuple[str, str | None], Mapping[Key, Any] | None] = {}
+        self._read: dict[tuple[str, str | None], Reflected | None] = {}
         #: The named types of all models, once the comparison of a package has found them.
         self.model_types: Any = None
         #: The keys that a script of the same command drops, and that others' foreign keys lean on.
@@ -143,7 +146,7 @@ class Reflection:
         """The names of all schemas."""
         return frozenset(self._inspector.get_schema_names())
 
-    def read(self, kind: str, schema: str | None) -> Mapping[Key, Any]:
+    def read(self, kind: str, schema: str | None) -> Reflected:
         """Return one kind of fact about all wanted tables of a schema.
 
         :raises NotImplementedError: if the database has no such thing
@@ -152,7 +155,7 @@ class Reflection:
             names = sorted(
                 name for name in self.table_names(schema) if (schema, name) in self.wanted
             )
-            found: Mapping[Key, Any] | None = {}
+            found: Reflected | None = {}
             if names:
                 try:
                     found = self._reflect(kind, schema, names)
@@ -164,12 +167,12 @@ class Reflection:
             raise NotImplementedError
         return answer
 
-    def _reflect(self, kind: str, schema: str | None, names: list[str]) -> Mapping[Key, Any]:
+    def _reflect(self, kind: str, schema: str | None, names: list[str]) -> Reflected:
         """Reflect one kind of fact, and what SQLAlchemy warns of that it leaves out."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Did not recognize type")
             warnings.filterwarnings("ignore", ".*reflection of expression-based index")
-            found: dict[Key, Any] = dict(
+            found: Reflected = dict(
                 getattr(self._inspector, f"get_multi_{kind}")(schema=schema, filter_names=names)
             )
         on_sqlite = schema is None and self.connection.dialect.name == "sqlite"
@@ -219,8 +222,8 @@ class Reflection:
         /,
         schema: str | None = None,
         filter_names: Collection[str] | None = None,
-        **_: Any,
-    ) -> dict[Key, Any]:
+        **_: object,
+    ) -> Reflected:
         # Alembic asks for nothing where all tables are equal.
         read = self.read(kind, schema) if filter_names is None or [*filter_names] else {}
         names = filter_names or [renames.new_table(schema, name) for _, name in read]

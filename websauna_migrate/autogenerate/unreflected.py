@@ -26,8 +26,8 @@ from websauna_migrate.facts.postgresql import OWN
 from websauna_migrate.facts.sqlite_tokens import as_written
 from websauna_migrate.facts.written_tables import WrittenTable
 
-#: A column as SQLAlchemy reflects it.
-ReflectedColumn: TypeAlias = dict[str, Any]
+#: A column, constraint or index as SQLAlchemy reflects it; the keys are those of its kind.
+ReflectedItem: TypeAlias = dict[str, Any]
 
 #: Types of columns that PostgreSQL may number by a sequence of their own.
 NUMBERS = (SMALLINT, INTEGER, BIGINT)
@@ -43,7 +43,7 @@ ENDS = ("constrained_columns", "referred_table", "referred_columns")
 
 
 def correct_columns(
-    columns: Iterable[ReflectedColumn],
+    columns: Iterable[ReflectedItem],
     facts: Iterable[Fact],
     written: WrittenTable | None,
     dialect: Dialect,
@@ -75,7 +75,7 @@ def correct_columns(
             correct_on_mariadb(column, fact)
 
 
-def correct_on_mariadb(column: ReflectedColumn, fact: Fact) -> None:
+def correct_on_mariadb(column: ReflectedItem, fact: Fact) -> None:
     """Let default, comment and NOT NULL of a column be MariaDB's, and its type JSON if it is that.
 
     SQLAlchemy reads constants alone as defaults, an expression in brackets up to the first that
@@ -93,7 +93,7 @@ def correct_on_mariadb(column: ReflectedColumn, fact: Fact) -> None:
         column["default"] = f"({default})"
 
 
-def correct_type(column: ReflectedColumn, spelled: str, written: WrittenTable | None) -> None:
+def correct_type(column: ReflectedItem, spelled: str, written: WrittenTable | None) -> None:
     """Let a column on SQLite have the type as it was spelled, and its collation.
 
     :param spelled: the type, where nothing is known of how the table was written
@@ -136,7 +136,7 @@ def put_right(kind: str, facts: Any, written: WrittenTable) -> None:
 
 def sqlite_expression_indexes(
     indexes: Iterable[tuple[str, str]],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[ReflectedItem]:
     """Yield the indexes of a table that are on an expression, as SQLAlchemy reflects others.
 
     :param indexes: names and texts

@@ -20,6 +20,7 @@ from websauna_migrate.facts.postgresql import OWN
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import ReflectedColumn
     from sqlalchemy.engine.reflection import Inspector
 
 #: Attributes of a column's type.
@@ -266,10 +267,10 @@ def has_retyped_source(column: Column[Any], key: Key, found: FoundDifferences) -
     )
 
 
-def as_column(reflected: Any) -> Column[Any]:
+def as_column(reflected: ReflectedColumn) -> Column[Any]:
     """Return a reflected column as an object."""
     computed = reflected.get("computed")
-    extra: list[Any] = []
+    extra: list[Computed | DefaultClause] = []
     if computed:
         extra = [Computed(str(computed["sqltext"]), persisted=computed.get("persisted"))]
     elif reflected.get("default") is not None:

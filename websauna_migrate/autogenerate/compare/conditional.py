@@ -202,15 +202,14 @@ class ConditionalParts:
                 changes.ops.append(self.creation(table, models[databases[0]], databases))
 
     def operation(
-        self, changes: TableChanges, types: tuple[type[Any], ...], name: str
+        self, changes: TableChanges, types: tuple[type[ops.MigrateOperation], ...], name: str
     ) -> ops.MigrateOperation | None:
         """Return the operation that creates or drops a constraint or index of a name."""
         for op in changes.ops:
             given: object = getattr(op, "constraint_name", getattr(op, "index_name", None))
             limited = getattr(op, "only", ())
             if isinstance(op, types) and not limited and given is not None and str(given) == name:
-                found: ops.MigrateOperation = op
-                return found
+                return op
         return None
 
     def drop(
@@ -267,7 +266,7 @@ class ConditionalParts:
         """Tell whether the filters of ``env.py`` let a constraint or index through."""
         kind = next((one.filter for one in KINDS.values() if isinstance(item, one.model)), None)
         kind = "index" if isinstance(item, Index) else kind
-        filters: Any = self.context.run_object_filters
+        filters = self.context.run_object_filters
         return kind is None or bool(filters(item, item.name, kind, reflected, None))
 
 

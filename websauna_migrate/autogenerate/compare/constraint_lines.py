@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
@@ -16,6 +15,7 @@ from websauna_migrate.autogenerate.compare.definitions import made_index
 from websauna_migrate.autogenerate.operations.script_op import branches, on_dialect
 from websauna_migrate.autogenerate.operations.server_statements import qualified
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, computed_columns
+from websauna_migrate.autogenerate.unreflected import ReflectedItem
 from websauna_migrate.facts.mysql import quoted, quoted_key
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.sqlalchemy_internals import escaped
@@ -30,7 +30,7 @@ def rename_lines(
     kind: str,
     old: str,
     new: str,
-    facts: Any,
+    facts: ReflectedItem,
     databases: Collection[str],
 ) -> list[str]:
     """Return the lines that rename a constraint or index.
@@ -60,7 +60,7 @@ def rename_lines(
 
 
 def made_anew(
-    context: AutogenContext, table: Table, kind: str, old: str, new: str, facts: Any
+    context: AutogenContext, table: Table, kind: str, old: str, new: str, facts: ReflectedItem
 ) -> list[str]:
     """Return the lines that drop a constraint or index, and add it under its new name."""
     drop = addition(table, kind, {**facts, "name": old}).reverse()
@@ -73,7 +73,7 @@ def made_anew(
     return lines
 
 
-def addition(table: Table, kind: str, facts: Any) -> ops.MigrateOperation:
+def addition(table: Table, kind: str, facts: ReflectedItem) -> ops.MigrateOperation:
     """Return the operation that adds a constraint or index that SQLAlchemy reflected."""
     if kind != "indexes":
         return constraint_addition(READINGS[kind], facts, table)

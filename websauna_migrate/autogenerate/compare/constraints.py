@@ -23,6 +23,7 @@ from sqlalchemy.sql.elements import conv
 from websauna_migrate.alembic_adapter.written_expressions import Spelling, written_for
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
+from websauna_migrate.autogenerate.unreflected import ReflectedItem
 from websauna_migrate.facts.brackets import squeezed
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
@@ -33,6 +34,7 @@ from websauna_migrate.models.table_order import referenced_key
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
+    from alembic.runtime.environment import NameFilterType
 
 #: Attributes of constraints that need no other constraint: statements change them.
 KEPT = frozenset(
@@ -48,7 +50,7 @@ class ConstraintKind(NamedTuple):
 
     model: type[ColumnCollectionConstraint]
     reading: str
-    filter: str | None = None
+    filter: NameFilterType | None = None
 
 
 KINDS = {
@@ -91,7 +93,7 @@ class ConstraintComparison:
         self.dialect = self.connection.dialect.name
         self.lost: list[str] = []
         self.skipped: set[str] = set()
-        self.nameless: list[ops.MigrateOperation] = []
+        self.nameless: list[ops.CreateCheckConstraintOp] = []
         self.unnamed = [one["sqltext"] for one in self.read("check_constraints") if not one["name"]]
 
     @property
@@ -106,7 +108,7 @@ class ConstraintComparison:
         default = self.connection.dialect.default_schema_name
         return None if self.table.schema == default else self.table.schema
 
-    def read(self, kind: str) -> list[Any]:
+    def read(self, kind: str) -> list[ReflectedItem]:
         """Return what SQLAlchemy reflects of a kind."""
         try:
             found = getattr(self.inspector, f"get_{kind}")(self.table.name, schema=self.schema)
@@ -206,7 +208,7 @@ class ConstraintComparison:
             one = {**one, "name": None}
         return constraint_addition(kind, one, self.table, {**deferral(fact), **resolution(fact)})
 
-    def reflected(self, kind: str | None, fact: Fact) -> Any:
+    def reflected(self, kind: str | None, fact: Fact) -> ReflectedItem | None:
         """Return what SQLAlchemy reflects of a constraint, ``None`` if it does not see it."""
         if kind is None:
             return None
@@ -233,8 +235,8 @@ class ConstraintComparison:
             return [operation]
         if model is None or kind_of(fact) is None:
             return [self.by_definition(fact, added=True)]
-        added: Any = ops.AddConstraintOp.from_constraint(model)
-        if kind_of(fact) == "unique":
+        added = ops.AddConstraintOp.from_constraint(model)
+        if isinstance(added, ops.CreateUniqueConstraintOp):
             # A column may say it of its constraint, which Alembic does not write.
             added.kw.update(resolution(fact))
         return [added]
@@ -312,7 +314,10 @@ def check_addition(
 
 
 def constraint_addition(
-    kind: str, one: Any, table: Table, options: Mapping[str, Any] = MappingProxyType({})
+    kind: str,
+    one: ReflectedItem,
+    table: Table,
+    options: Mapping[str, object] = MappingProxyType({}),
 ) -> ops.AddConstraintOp:
     """Return the operation that creates a constraint of a table, as SQLAlchemy reflected it.
 
@@ -336,7 +341,7 @@ def constraint_addition(
             **one.get("options", {}),
         )
     made = ops.CreatePrimaryKeyOp if kind == "primary" else ops.CreateUniqueConstraintOp
-    columns = one.get("constrained_columns") or one.get("column_names")
+    columns = one["constrained_columns" if kind == "primary" else "column_names"]
     kept = {**one.get("dialect_options", {}), **options}
     return made(given, name, columns, schema=schema, **{k: v for k, v in kept.items() if v})
 
@@ -390,7 +395,7 @@ def needs_words(fact: Fact) -> bool:
     )
 
 
-def deferral(fact: Fact) -> dict[str, Any]:
+def deferral(fact: Fact) -> dict[str, object]:
     """Return when a constraint is checked, which SQLAlchemy does not reflect of a UNIQUE one."""
     definition = str(fact.get("definition"))
     if " NOT DEFERRABLE" in definition or " DEFERRABLE" not in definition:
@@ -399,7 +404,7 @@ def deferral(fact: Fact) -> dict[str, Any]:
     return {"deferrable": True, **({"initially": initially[1]} if initially else {})}
 
 
-def resolution(fact: Fact) -> dict[str, Any]:
+def resolution(fact: Fact) -> dict[str, str]:
     """Return what SQLite does with a row that breaks a constraint, which is not reflected."""
     found = re.search(r" ON CONFLICT (\w+)$", str(fact.get("definition")))
     return {"sqlite_on_conflict": found[1]} if found else {}

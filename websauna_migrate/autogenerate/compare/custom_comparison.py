@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from alembic.autogenerate.api import AutogenContext
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import comparator_modules
@@ -56,7 +54,7 @@ def has_custom_comparison(context: AutogenContext, owned: PackageObjects) -> boo
     implementation of a database that is not Alembic's may see anything: with any of them nothing
     is known of a table from an earlier comparison.
     """
-    insisted: dict[str, Any] = {
+    insisted: dict[str, object] = {
         "compare_type": True,
         "compare_server_default": True,
         "include_name": owned.include_name,

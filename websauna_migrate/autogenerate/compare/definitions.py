@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Index, MetaData, Table, text
+from sqlalchemy.sql.elements import TextClause
 
 from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.fact import Fact
@@ -129,7 +130,7 @@ def made_index(
 ) -> Index:
     """Return an index on columns and expressions."""
     known = {one.lower(): one for one in names}
-    elements: list[Any] = []
+    elements: list[Column[Any] | TextClause] = []
     lengths: dict[str, int] = {}
     copy = Table(table, MetaData(), schema=schema)
     for part in parts:
@@ -149,7 +150,7 @@ def made_index(
     return Index(name, *elements, unique=unique, _table=copy, **options)
 
 
-def postgresql_options(rest: str) -> Iterator[tuple[str, Any]]:
+def postgresql_options(rest: str) -> Iterator[tuple[str, object]]:
     """Yield the options of an index by what follows its columns."""
     found = REST.fullmatch(rest)
     assert found is not None, rest

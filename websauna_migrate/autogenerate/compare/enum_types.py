@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
@@ -34,6 +34,9 @@ from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.named_types import NamedType, named_types
 from websauna_migrate.models.sqlalchemy_internals import types_of_metadata
 from websauna_migrate.planning.revisions import Revision
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import ReflectedColumn
 
 
 @dataclass
@@ -173,7 +176,7 @@ class NamedTypes:
         for column in table.columns:
             if column.name in changing or column.name not in there:
                 continue
-            old: Any = written.get(column.name)
+            old = written.get(column.name)
             if old is None:
                 continue
             comes = {self.key_of(one) for one in named_types(column.type)} & self.coming.keys()
@@ -343,9 +346,9 @@ class NamedTypes:
             for key in table.foreign_keys
         )
 
-    def facts(self, columns: Iterable[Column[Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    def facts(self, columns: Iterable[Column[Any]]) -> dict[tuple[str, str], ReflectedColumn]:
         """Return what columns are in the database, by table and name."""
-        found: dict[tuple[str, str], Mapping[str, Any]] = {}
+        found: dict[tuple[str, str], ReflectedColumn] = {}
         for schema, name in {self.owned.key_of(column.table) for column in columns}:
             read = self.inspector.get_multi_columns(schema=schema, filter_names=[name])
             for facts in read.get((schema, name), ()):

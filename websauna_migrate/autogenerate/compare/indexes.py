@@ -32,6 +32,7 @@ from websauna_migrate.models.sqlalchemy_internals import is_created
 from websauna_migrate.revision_scripts.written_types import Operation
 
 if TYPE_CHECKING:
+    from alembic.runtime.environment import NameFilterType
     from sqlalchemy.engine.reflection import Inspector
 
 #: Attributes of indexes that need no other index: statements change them, or nothing does.
@@ -178,8 +179,8 @@ class IndexComparison:
         if item is None:
             return False
         other = reflected if model is not None else None
-        kind = "index" if isinstance(item, Index) else "unique_constraint"
-        filters: Any = self.context.run_object_filters
+        kind: NameFilterType = "index" if isinstance(item, Index) else "unique_constraint"
+        filters = self.context.run_object_filters
         return bool(filters(item, item.name, kind, model is None, other))
 
 

@@ -13,6 +13,7 @@ from websauna_migrate.autogenerate.compare.columns import equal_parts
 from websauna_migrate.autogenerate.compare.constraints import KEPT, ConstraintComparison
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.operations.model_columns import columns_of_drop
 from websauna_migrate.autogenerate.operations.server_statements import (
     KeyChange,
     columns_of_dropped_key,
@@ -103,8 +104,7 @@ def ordered_columns(op: ops.MigrateOperation) -> list[str]:
     if isinstance(op, ops.DropIndexOp):
         return [str(getattr(one, "name", "")) for one in op.to_index().expressions]
     if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "unique":
-        constraint: Any = op.to_constraint()
-        return [str(column.name) for column in constraint.columns]
+        return columns_of_drop(op)
     return []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from alembic.operations import ops
@@ -22,6 +22,9 @@ from websauna_migrate.autogenerate.operations.rendering import EmptyTable
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.models.model_sql import column_checks, final_name, sql_text
 from websauna_migrate.models.sqlalchemy_internals import escaped, is_created, is_type_bound
+
+if TYPE_CHECKING:
+    from sqlalchemy.schema import SchemaItem
 
 
 def finish_new(
@@ -48,7 +51,7 @@ def finish_table(op: ops.CreateTableOp, table: Table | None, connection: Connect
     ``Table.info`` is the models' own, and may hold anything.
     """
     op.info = {}
-    items: list[Any] = []
+    items: list[SchemaItem] = []
     for item in op.columns:
         if not isinstance(item, Column):
             if not isinstance(item, Constraint) or is_created(item, connection.dialect):

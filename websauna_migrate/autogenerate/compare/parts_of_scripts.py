@@ -46,7 +46,7 @@ def creation_of(part: Part, table: Table, name: str) -> Operation | None:
         options.pop(said_already, None)
     if part.call.open or UNKNOWN in options.values():
         return None
-    kw: Any = {
+    kw: dict[str, Any] = {
         key: text(str(one)) if key.endswith("_where") else one for key, one in options.items()
     }
     match part.kind, values(part):
@@ -87,7 +87,7 @@ def values(part: Part) -> list[Any]:
     return found if known and UNKNOWN not in found else []
 
 
-def element(node: ast.expr) -> Any:
+def element(node: ast.expr) -> object:
     """Return an element of an index: the name of a column, or an expression."""
     if isinstance(node, ast.Constant):
         return node.value

@@ -29,6 +29,7 @@ from websauna_migrate.autogenerate.renames import (
     TableRename,
     bad_rename,
 )
+from websauna_migrate.autogenerate.unreflected import ReflectedItem
 from websauna_migrate.facts.postgresql import OWN, quote_name
 from websauna_migrate.models.model_sql import applicable_checks, final_name
 from websauna_migrate.models.sqlalchemy_internals import escaped, is_created
@@ -123,7 +124,7 @@ class Renaming:
         """Return the new names of a table's constraints and indexes that were named after it."""
         return {old: new for _, old, new, _ in self.following(key)}
 
-    def following(self, key: Key) -> Iterator[tuple[str, str, str, Any]]:
+    def following(self, key: Key) -> Iterator[tuple[str, str, str, ReflectedItem]]:
         """Yield kind, old and new name, and facts of what is named after something renamed."""
         schema, name = key
         old_table = self.plain.old_table(schema, name)
@@ -261,7 +262,7 @@ class Renaming:
         )
 
     def constraint_rename(
-        self, key: Key, kind: str, old: str, new: str, facts: Any
+        self, key: Key, kind: str, old: str, new: str, facts: ReflectedItem
     ) -> Iterator[ScriptOp]:
         """Yield the rename of a constraint or index."""
         model = self.models[key]
@@ -294,7 +295,7 @@ class Renaming:
                 return [one for one in DATABASES if is_created(check, dialect_of(one))]
         return [*DATABASES]
 
-    def translated(self, key: Key, kind: str, facts: Any) -> Any:
+    def translated(self, key: Key, kind: str, facts: ReflectedItem) -> ReflectedItem:
         """Return facts about a constraint as they are once tables and columns are renamed."""
         copy = {**facts, "name": facts["name"]}
         for name in ("constrained_columns", "column_names", "referred_columns"):

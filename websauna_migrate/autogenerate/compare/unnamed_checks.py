@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
@@ -21,13 +21,16 @@ from websauna_migrate.autogenerate.operations.script_op import (
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
+if TYPE_CHECKING:
+    from websauna_migrate.autogenerate.compare.constraints import ConstraintComparison
+
 #: Tells Alembic that CHECK constraints were thought of where none without a name is left.
 NO_CHECK = "sa.CheckConstraint('1').ddl_if(dialect='none')"
 
 
 def keep_unnamed_checks(changes: TableChanges) -> None:
     """Let SQLite's new table have the CHECK constraints without a name of the old one."""
-    checks = changes.checks
+    checks: ConstraintComparison | None = changes.checks
     if checks is None or not checks.unnamed:
         return
     sources = [check_source(text) for text in checks.unnamed]
@@ -73,7 +76,7 @@ def unnamed_check(
         def rendered(context: AutogenContext) -> list[str]:
             if kind is NumberedCheck:
                 return ["pass"]
-            found: Any = renderers.dispatch(operation)(context, operation)
+            found = renderers.dispatch(operation)(context, operation)
             lines = [found] if isinstance(found, str) else list(found)
             return not_on_dialect(context, "sqlite", lines) or ["pass"]
 
@@ -117,9 +120,9 @@ def check_named_by_postgresql(
     table: Table, text: str, columns: Sequence[str]
 ) -> ops.CreateCheckConstraintOp:
     """Return what adds a CHECK by the name that PostgreSQL gives to one without."""
-    made: Any = ops.CreateCheckConstraintOp(None, table.name, text, schema=table.schema)
+    made = ops.CreateCheckConstraintOp(None, table.name, text, schema=table.schema)
     made.constraint_name = conv(default_name(made, columns) or "")
-    return cast(ops.CreateCheckConstraintOp, made)
+    return made
 
 
 def check_source(text: str) -> str:

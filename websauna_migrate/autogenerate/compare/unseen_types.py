@@ -368,7 +368,7 @@ def take_unseen(
         if op.modify_type is None or place not in unseen.asked:
             continue
         one = unseen.changes[place]
-        default: Any = op.existing_server_default
+        default = op.existing_server_default
         if op.modify_server_default is False:
             default = one.column.server_default
         change = TypeChange(

@@ -44,12 +44,12 @@ class StoredType(UserDefinedType[Any]):
     def __init__(self, spec: str) -> None:
         self.spec = spec
 
-    def get_col_spec(self, **kw: Any) -> str:
+    def get_col_spec(self, **kw: object) -> str:
         """Return the name."""
         return self.spec
 
 
-def collated(type_: Any, collation: str) -> Any:
+def collated(type_: TypeEngine[Any], collation: str) -> TypeEngine[Any]:
     """Return a type with a collation, also where SQLite's table spells it in another way."""
     if isinstance(type_, StoredType):
         return StoredType(f"{type_.spec} COLLATE {collation}")
@@ -82,15 +82,16 @@ class CharacterEnum(mysql.ENUM):
     """
 
     @classmethod
-    def of(cls, type_: Any) -> Any:
+    def of(cls, type_: TypeEngine[Any]) -> TypeEngine[Any]:
         """Return an enum that says something of its characters as one that keeps it."""
-        words = character_words(type_)
-        return cls(*type_.enums, name=type_.name, **words) if words else type_
+        if isinstance(type_, mysql.ENUM) and (words := character_words(type_)):
+            return cls(*type_.enums, name=type_.name, **words)
+        return type_
 
-    def copy(self, **kw: Any) -> Any:
+    def copy(self, **kw: Any) -> CharacterEnum:
         """Return a copy with the same words."""
         copy: Any = super().copy
-        found = copy(**kw)
+        found: CharacterEnum = copy(**kw)
         for name in CHARACTERS:
             setattr(found, name, getattr(self, name))
         return found
@@ -420,7 +421,7 @@ def builtin_base(type_: TypeEngine[Any]) -> TypeEngine[Any] | None:
 ONE_SIDED = frozenset({"BLOB", "BYTEA", "DATETIME", "DOUBLE"})
 
 
-def portable(type_: Any, context: AutogenContext) -> Any:
+def portable(type_: TypeEngine[Any], context: AutogenContext) -> TypeEngine[Any]:
     """Return a type that all databases of a script have, where it is the same on this one.
 
     What SQLite reflects as ``DATETIME`` is ``DateTime``, which PostgreSQL calls TIMESTAMP. A type

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 from alembic.autogenerate import renderers
@@ -27,6 +27,9 @@ from websauna_migrate.autogenerate.operations.table_changes import ComputedColum
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal, qualified_name
 from websauna_migrate.models.sqlalchemy_internals import escaped
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import ReflectedColumn
 
 #: The server default before a change, and behind it; ``None`` for none.
 Defaults = tuple[Any, Any]
@@ -49,7 +52,7 @@ class EnumChange(ScriptOp):
         after: tuple[str, ...],
         type_: sa.Enum,
         columns: Sequence[Column[Any]],
-        facts: Mapping[tuple[str, str], Mapping[str, Any]],
+        facts: Mapping[tuple[str, str], ReflectedColumn],
         *,
         in_keys: bool = False,
         new_columns: Sequence[Column[Any]] = (),
@@ -270,7 +273,12 @@ class EnumChange(ScriptOp):
         for column in self.plain_columns:
             old, new = (self.kept_default(column, values) for values in (before, after))
             # A batch on SQLite changes no default that it is not told to.
-            renamed = isinstance(getattr(new, "arg", None), str) and new.arg != old.arg
+            renamed = (
+                new is not False
+                and old is not False
+                and isinstance(new.arg, str)
+                and new.arg != old.arg
+            )
             lines += self.change_lines(
                 context,
                 column,
@@ -281,12 +289,14 @@ class EnumChange(ScriptOp):
             )
         return lines
 
-    def kept_default(self, column: Column[Any], values: Sequence[str]) -> Any:
+    def kept_default(
+        self, column: Column[Any], values: Sequence[str]
+    ) -> DefaultClause | Literal[False]:
         """Return the server default that a column has while its type changes."""
         name = (column.table.name, column.name)
         return False if name in self.defaults else self.default(self.facts[name]["default"], values)
 
-    def default(self, text: str | None, values: Sequence[str]) -> Any:
+    def default(self, text: str | None, values: Sequence[str]) -> DefaultClause | Literal[False]:
         """Return a column's default under the name that it has among some values."""
         if text is None:
             return False

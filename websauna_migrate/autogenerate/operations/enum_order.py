@@ -11,12 +11,15 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic.operations import ops
+from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import columns_that_come_back
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
+from websauna_migrate.autogenerate.operations.model_columns import columns_of_drop
 from websauna_migrate.autogenerate.operations.ordering import is_computed, part_of, target_of
 from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
+from websauna_migrate.autogenerate.package_objects import Key
 
 
 def free_values(upgrade: ops.UpgradeOps, normal: Callable[[str | None], str | None]) -> None:
@@ -97,8 +100,8 @@ def leave_out_gone(changes: list[EnumChange], first: list[ops.MigrateOperation])
 
 
 def tables_with(
-    types: set[Any], upgrade: ops.UpgradeOps, normal: Callable[[str | None], str | None]
-) -> set[Any]:
+    types: set[Key], upgrade: ops.UpgradeOps, normal: Callable[[str | None], str | None]
+) -> set[Key]:
     """Return the keys of all tables that go, if one of them has one of some types; else none."""
     drops = [op for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
     columns = (column for op in drops for column in columns_that_come_back(op))
@@ -113,7 +116,7 @@ def is_drop(op: ops.MigrateOperation) -> bool:
 
 
 def drops_of_values(
-    changes: TableChanges, types: set[Any], normal: Callable[[str | None], str | None]
+    changes: TableChanges, types: set[Key], normal: Callable[[str | None], str | None]
 ) -> Iterator[ops.MigrateOperation]:
     """Yield the drops of CHECKs, indexes and columns that may name a value of some types.
 
@@ -139,13 +142,12 @@ def drops_of_values(
             if not op.added:
                 yield op
         elif isinstance(op, ops.DropConstraintOp):
-            constraint: Any = op.to_constraint()
-            on = {str(one.name) for one in constraint.columns}
+            on = {*columns_of_drop(op)}
             if op.constraint_type in ("check", "foreignkey") or names & on:
                 yield op
 
 
-def type_of(type_: Any, normal: Callable[[str | None], str | None]) -> Any:
+def type_of(type_: TypeEngine[Any], normal: Callable[[str | None], str | None]) -> Key | None:
     """Return the key of the enum type that a column has, also as an array; else ``None``."""
     item = type_.item_type if isinstance(type_, sa.ARRAY) else type_
     return (normal(item.schema), str(item.name)) if isinstance(item, sa.Enum) else None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from alembic.operations import ops
 from sqlalchemy import Column
+from sqlalchemy.schema import ColumnCollectionConstraint
 
 from websauna_migrate.autogenerate.operations.script_op import single
 
@@ -17,7 +18,7 @@ ATTRIBUTES = (
 )
 
 
-def changed(column: Column[Any], **attributes: Any) -> Column[Any]:
+def changed(column: Column[Any], **attributes: object) -> Column[Any]:
     """Return a column with other attributes; the same one if it has them already."""
     if all(getattr(column, name) is value for name, value in attributes.items()):
         return column
@@ -35,7 +36,7 @@ class ModelColumns:
     """
 
     def __init__(self, directives: Sequence[ops.MigrationScript]) -> None:
-        self._before: list[tuple[Column[Any], dict[str, Any]]] = [
+        self._before: list[tuple[Column[Any], dict[str, object]]] = [
             (
                 column,
                 {name: column.__dict__[name] for name in ATTRIBUTES if name in column.__dict__},
@@ -58,3 +59,9 @@ def columns_in(operation: ops.MigrateOperation) -> Iterator[Column[Any]]:
             yield op.column
         elif isinstance(op, ops.CreateTableOp):
             yield from (one for one in op.columns if isinstance(one, Column))
+
+
+def columns_of_drop(op: ops.DropConstraintOp) -> list[str]:
+    """Return the columns of a constraint that an operation drops."""
+    constraint = cast(ColumnCollectionConstraint, op.to_constraint())
+    return [str(column.name) for column in constraint.columns]

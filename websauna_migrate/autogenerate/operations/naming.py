@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from alembic.operations import ops
-from sqlalchemy import ForeignKeyConstraint
 from sqlalchemy.sql.elements import conv
 
+from websauna_migrate.autogenerate.operations.model_columns import columns_of_drop
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.facts.postgresql import check_name, make_name
@@ -46,7 +46,7 @@ def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[s
             "foreignkey",
             "unique",
         ):
-            name = reflected_name(op.to_constraint(), op.table_name)
+            name = reflected_name(op)
             if op.constraint_name in (None, name):
                 # It has that name on PostgreSQL, and none on SQLite.
                 op.constraint_name = conv(name)
@@ -80,8 +80,7 @@ def unused(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def reflected_name(constraint: Any, table: str) -> str:
-    """Return the name of a constraint by :data:`REFLECTED_NAMES`."""
-    columns = "_".join(constraint.columns.keys())
-    ending = "fkey" if isinstance(constraint, ForeignKeyConstraint) else "key"
-    return f"{table}_{columns}_{ending}"
+def reflected_name(op: ops.DropConstraintOp) -> str:
+    """Return the name of a constraint that goes by :data:`REFLECTED_NAMES`."""
+    ending = "fkey" if op.constraint_type == "foreignkey" else "key"
+    return "_".join([op.table_name, *columns_of_drop(op), ending])

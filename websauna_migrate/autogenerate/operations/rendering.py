@@ -6,7 +6,7 @@ import ast
 import functools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from alembic.autogenerate import renderers
@@ -22,6 +22,7 @@ from sqlalchemy.schema import (
 )
 from sqlalchemy.sql import functions
 from sqlalchemy.sql.elements import TextClause, conv
+from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_constraint, render_type
 from websauna_migrate.alembic_adapter.written_expressions import (
@@ -61,7 +62,7 @@ PORTABLE_FUNCTIONS = frozenset(
     }
 )
 
-RenderItem = Callable[[str, Any, AutogenContext], Any]
+RenderItem = Callable[[str, Any, AutogenContext], str | bool]
 
 
 def item_renderer(keep_types: bool) -> RenderItem:
@@ -89,7 +90,7 @@ def render_primary_key(key: PrimaryKeyConstraint, context: AutogenContext) -> st
 
     ``False`` leaves a key without options to Alembic.
     """
-    options: dict[str, Any] = {"deferrable": key.deferrable, "initially": key.initially}
+    options: dict[str, object] = {"deferrable": key.deferrable, "initially": key.initially}
     options.update(key.dialect_kwargs)
     options = {name: value for name, value in options.items() if value not in (None, [], ())}
     if not options or not key.columns:
@@ -132,11 +133,11 @@ def render_empty_table(context: AutogenContext, operation: EmptyTable) -> str:
     return re.sub(r",\s*,", ",", source, count=1)
 
 
-def render_default(default: Any, context: AutogenContext) -> str | bool:
+def render_default(default: object, context: AutogenContext) -> str | bool:
     """Return the source of a server default, ``False`` to leave it to Alembic."""
     prefix = context.opts["sqlalchemy_module_prefix"] or ""
     if isinstance(default, DefaultClause):
-        value: Any = default.arg
+        value = default.arg
         if isinstance(value, str):
             # A member of an enum that is a string is that string.
             return repr(str.__str__(value))
@@ -317,8 +318,7 @@ def check_text(op: ops.MigrateOperation) -> str | None:
     if isinstance(op, ops.CreateCheckConstraintOp):
         return str(op.condition)
     if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "check":
-        constraint: Any = op.to_constraint()
-        return str(constraint.sqltext)
+        return str(cast(sa.CheckConstraint, op.to_constraint()).sqltext)
     return None
 
 
@@ -359,7 +359,7 @@ def restore_condition(
 
 def expressions_that_stay(
     op: ops.MigrateOperation, owned: PackageObjects, *, back: bool
-) -> Iterator[tuple[Place, Any, str]]:
+) -> Iterator[tuple[Place, object, str]]:
     """Yield the expressions of the database that an operation gives again, and what holds each.
 
     :param back: whether it is one of a downgrade, where all that is created was there
@@ -383,7 +383,7 @@ def expressions_that_stay(
 
 
 def restore(
-    spelling: Spelling, known: Mapping[Place, Written], place: Place, holder: Any, attribute: str
+    spelling: Spelling, known: Mapping[Place, Written], place: Place, holder: object, attribute: str
 ) -> None:
     """Let an expression of the database be as an older script has it, if one does."""
     value = getattr(holder, attribute)
@@ -412,7 +412,9 @@ def place_of(owned: PackageObjects, schema: str | None, table: str, column: str)
     return f'column "{column}" of table "{table}"{model}'
 
 
-def typed_columns(operation: ops.MigrateOperation) -> Iterator[tuple[str | None, str, str, Any]]:
+def typed_columns(
+    operation: ops.MigrateOperation,
+) -> Iterator[tuple[str | None, str, str, TypeEngine[Any]]]:
     """Yield schema, table, column and type wherever an operation writes a type."""
     for op in single(operation):
         if isinstance(op, ops.AlterColumnOp):

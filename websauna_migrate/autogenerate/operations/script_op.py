@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
@@ -14,24 +14,29 @@ from websauna_migrate.alembic_adapter.written_expressions import DATABASES, runs
 #: Renders the lines of one direction; an empty line ends a block.
 Lines = Callable[[AutogenContext], list[str]]
 
+#: A difference as a tuple whose first item says what is done, as Alembic's are.
+Diff: TypeAlias = tuple[Any, ...]
+
 
 class ScriptOp(MigrateOperation):
     """Lines of a script that undo each other.
 
     The lines use SQLAlchemy and Alembic alone, so that plain Alembic can run the script.
 
-    :ivar diff: the difference as a tuple whose first item says what is done, as Alembic's are
+    :ivar diff: the difference
+    :ivar only: the databases that it is for; none for all
     :ivar referred: schema, table and columns that a foreign key which comes refers to
     """
 
+    only: tuple[str, ...] = ()
     referred: tuple[str | None, str, tuple[str, ...]] | None = None
 
     def __init__(
         self,
-        diff: tuple[Any, ...],
+        diff: Diff,
         upgrade: Lines,
         downgrade: Lines,
-        reverse_diff: tuple[Any, ...] = (),
+        reverse_diff: Diff = (),
     ) -> None:
         self.diff = diff
         self.reverse_diff = reverse_diff or diff
@@ -42,7 +47,7 @@ class ScriptOp(MigrateOperation):
         """Return the operation that undoes this one."""
         return type(self)(self.reverse_diff, self.downgrade, self.upgrade, self.diff)
 
-    def to_diff_tuple(self) -> tuple[Any, ...]:
+    def to_diff_tuple(self) -> Diff:
         """Return the difference."""
         return self.diff
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
@@ -13,7 +12,8 @@ from sqlalchemy import Table
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import in_batch
 from websauna_migrate.autogenerate.operations.enum_change import source_of
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
+from websauna_migrate.autogenerate.operations.model_columns import columns_of_drop
+from websauna_migrate.autogenerate.operations.script_op import Diff, ScriptOp, on_dialect
 from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.facts.sqlite_tokens import unquoted
@@ -44,7 +44,7 @@ class ConstraintChange(MigrateOperation):
         """Return the operation that undoes this one."""
         return type(self)(self.table, self.name, self.content, added=not self.added)
 
-    def to_diff_tuple(self) -> tuple[Any, ...]:
+    def to_diff_tuple(self) -> Diff:
         """Return the difference."""
         what = "add_constraint" if self.added else "remove_constraint"
         return (what, self.name, self.table.fullname, self.content)
@@ -68,7 +68,7 @@ def render_server_constraint(context: AutogenContext, operation: ServerConstrain
 
 
 def statements(
-    diff: tuple[Any, ...], up: Sequence[str], down: Sequence[str], dialect: str = "postgresql"
+    diff: Diff, up: Sequence[str], down: Sequence[str], dialect: str = "postgresql"
 ) -> ScriptOp:
     """Return the operation that sends statements to one kind of database, in both directions.
 
@@ -114,7 +114,7 @@ def render_key_change(context: AutogenContext, operation: KeyChange) -> list[str
     return [f"{on}drop_constraint({', '.join(arguments)})"]
 
 
-def columns_of_dropped_key(op: Any) -> frozenset[str]:
+def columns_of_dropped_key(op: ops.MigrateOperation) -> frozenset[str]:
     """Return the columns of a key or an index that an operation drops; empty for others."""
     if isinstance(op, KeyChange) and not op.added:
         return frozenset(map(str, op.content))
@@ -123,8 +123,7 @@ def columns_of_dropped_key(op: Any) -> frozenset[str]:
         inside, _ = split_brackets(text[text.find("(") :])
         return frozenset(map(unquoted, split_commas(inside)))
     if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "unique":
-        constraint: Any = op.to_constraint()
-        return frozenset(str(column.name) for column in constraint.columns)
+        return frozenset(columns_of_drop(op))
     if isinstance(op, ops.DropIndexOp):
         return frozenset(str(getattr(one, "name", "")) for one in op.to_index().expressions)
     return frozenset()

@@ -200,16 +200,18 @@ def type_change_in_steps(
     return [*dropped, changed, added]
 
 
-def uuid_in_steps(op: TypeChange, old: str, new: str) -> list[Any]:
+def uuid_in_steps(
+    op: TypeChange, old: str, new: str
+) -> tuple[TypeChange, ScriptOp, TypeChange] | None:
     """Return the steps on MariaDB between a UUID and a string that is too short for its dashes.
 
     :param old: the words of the types there
-    :returns: none for other types
+    :returns: ``None`` for other types
     """
     lengths = [SHORT_TEXT.fullmatch(word) for word in (old, new)]
     short = next((one for one in lengths if one and int(one[1]) < 36), None)
     if "UUID" not in (old, new) or short is None:
-        return []
+        return None
 
     def part(before: TypeEngine[Any], after: TypeEngine[Any]) -> TypeChange:
         found = TypeChange(op.table_name, op.column_name)
@@ -234,15 +236,17 @@ def uuid_in_steps(op: TypeChange, old: str, new: str) -> list[Any]:
 
     shortens = new != "UUID"
     lines = (without_dashes, nothing) if shortens else (nothing, without_dashes)
-    rows: Any = ScriptOp(FURTHER_STEP, *lines)
+    rows = ScriptOp(FURTHER_STEP, *lines)
     rows.only = ("mysql",)
     between: TypeEngine[Any] = sa.CHAR(36)
     old_type, new_type = op.existing_type, op.modify_type
     assert old_type is not None and new_type is not None
-    return [part(old_type, between), rows, part(between, new_type)]
+    return part(old_type, between), rows, part(between, new_type)
 
 
-def change_of_default(op: ops.AlterColumnOp, old: Any, new: Any) -> ops.AlterColumnOp:
+def change_of_default(
+    op: ops.AlterColumnOp, old: Any, new: DefaultClause | None
+) -> ops.AlterColumnOp:
     """Return the change of a column's server default alone."""
     change: Any = ops.AlterColumnOp(
         op.table_name,

@@ -7,7 +7,7 @@ has to be written by the same command.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from alembic.operations import ops
 from sqlalchemy import inspect
@@ -92,7 +92,7 @@ def foreign_keys(owned: PackageObjects, reflection: Reflection) -> list[ForeignK
         known = {name: owner for name, owner in owners.items() if owner in packages}
         if not known:
             continue
-        read: Any = inspector.get_multi_foreign_keys(schema=schema, filter_names=sorted(known))
+        read = inspector.get_multi_foreign_keys(schema=schema, filter_names=sorted(known))
         for (_, table), keys in read.items():
             for one in keys:
                 target = owned.normal(one["referred_schema"]), one["referred_table"]
