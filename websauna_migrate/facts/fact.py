@@ -75,6 +75,9 @@ class Fact:
         return replace(self, attributes=tuple(sorted(merged.items())))
 
 
+#: A row of the server's catalogue; its values are of the types that the query gives.
+Row: TypeAlias = tuple[Any, ...]
+
 #: Facts by what the server said of them: the same words are the same facts.
 Pieces: TypeAlias = dict[Hashable, tuple[Fact, ...]]
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import Constraint, MetaData, Table
 from sqlalchemy import Sequence as SqlSequence
 from sqlalchemy.dialects.postgresql import ENUM, CreateDomainType, CreateEnumType
 from sqlalchemy.engine import Dialect
-from sqlalchemy.schema import DefaultClause
+from sqlalchemy.schema import CreateColumn, DefaultClause
 from sqlalchemy.sql.functions import next_value
 from sqlalchemy.sql.visitors import iterate
 
@@ -116,13 +116,15 @@ def write_checks_with_tables(dialect: Dialect) -> None:
     compiler: type[Any] = dialect.ddl_compiler
 
     class WithTables(compiler):  # type: ignore[misc]  # a class that is known at run time
-        def visit_create_column(self, create: Any, first_pk: bool = False, **given: Any) -> Any:
+        def visit_create_column(
+            self, create: CreateColumn, first_pk: bool = False, **given: Any
+        ) -> Any:
             if create.element.system:
                 return None
             return self.get_column_specification(create.element, first_pk=first_pk)
 
         def create_table_constraints(self, table: Table, *args: Any, **given: Any) -> str:
-            checks: list[Any] = []
+            checks: list[Constraint] = []
             for column in table.columns:
                 checks += sorted(column.constraints, key=lambda one: one._creation_order)
             texts = [super().create_table_constraints(table, *args, **given)]

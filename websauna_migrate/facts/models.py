@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Constraint, Index, MetaData, Table, event
 from sqlalchemy.engine import Connection, Dialect
@@ -38,6 +38,9 @@ from websauna_migrate.models.sqlalchemy_internals import (
     types_of_metadata,
 )
 
+if TYPE_CHECKING:
+    from alembic_utils.replaceable_entity import ReplaceableEntity
+
 
 @dataclass(frozen=True)
 class Models:
@@ -49,7 +52,7 @@ class Models:
     """
 
     tables: Sequence[Table]
-    entities: Sequence[Any]
+    entities: Sequence[ReplaceableEntity]
     owner_of: Callable[[Table], str]
     #: What :meth:`schemas` found, by the name of the database.
     _found: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
@@ -148,7 +151,7 @@ class Models:
         """Create alembic-utils' entities, those first that others need."""
         waiting = [one for one in self.entities if type(one).__name__ not in LEFT_OUT]
         while waiting:
-            failed: list[tuple[Any, DBAPIError]] = []
+            failed: list[tuple[ReplaceableEntity, DBAPIError]] = []
             for entity in waiting:
                 try:
                     with connection.begin_nested():
@@ -351,13 +354,13 @@ def named(item: Constraint | Index) -> str:
 LEFT_OUT = frozenset({"PGExtension", "PGGrantTable"})
 
 
-def placed(entity: Any, schemas: Mapping[str, str]) -> Any:
+def placed(entity: ReplaceableEntity, schemas: Mapping[str, str]) -> ReplaceableEntity:
     """Return an entity as it is in scratch schemas: its own, and those that its text names."""
     other = copy.copy(entity)
     other.schema = schemas.get(entity.schema, entity.schema)
     other.definition = placed_text(entity.definition, schemas)
-    if hasattr(entity, "on_entity"):
-        other.on_entity = placed_text(entity.on_entity, schemas)
+    if hasattr(other, "on_entity"):
+        other.on_entity = placed_text(other.on_entity, schemas)
     return other
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Pieces
+from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Pieces, Row, Value
 from websauna_migrate.facts.renamed import Renamed
 
 COLUMNS = """
@@ -92,7 +91,7 @@ class Reading:
         self.connection = connection
         self.schemas = schemas
 
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
+    def rows(self, query: str) -> list[Row]:
         """Return the rows of a query on information_schema."""
         statement = text(query).bindparams(bindparam("schemas", expanding=True))
         return [tuple(row) for row in self.connection.execute(statement, {"schemas": self.schemas})]
@@ -105,7 +104,7 @@ class Reading:
 
     def pieces(self) -> Iterator[Piece]:
         """Yield all facts, by what the server says of them."""
-        columns: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+        columns: dict[tuple[str, str], list[Row]] = {}
         for row in self.rows(COLUMNS):
             columns.setdefault(row[:2], []).append(row[2:])
         for schema, table, kind, engine, collation, row_format, comment in self.rows(TABLES):
@@ -173,8 +172,8 @@ def table_facts(
     schema: str,
     table: str,
     sql: str,
-    columns: list[tuple[Any, ...]],
-    attributes: dict[str, Any],
+    columns: list[Row],
+    attributes: Mapping[str, Value],
 ) -> Iterator[Fact]:
     """Yield the facts of a table: itself, its columns, indexes and constraints."""
     lines = definition_lines(sql)

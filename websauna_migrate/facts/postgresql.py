@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import BigInteger, String, bindparam, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.facts.fact import POSITION, Fact, Pieces, Value
+from websauna_migrate.facts.fact import POSITION, Fact, Pieces, Row, Value
 from websauna_migrate.facts.postgresql_catalogue import BY_UNIT, QUERIES, SCHEMAS, SELDOM
 from websauna_migrate.facts.renamed import Renamed
 from websauna_migrate.facts.written_back import settled
@@ -158,11 +158,11 @@ class Reading:
                 facts = known.get((name, words))
                 if facts is None:
                     # What stands in a function is never written by the server.
-                    said = row if name == "functions" else map(settled, row)
-                    facts = tuple(getattr(self, name)(*said))
+                    said = tuple(row if name == "functions" else map(settled, row))
+                    facts = tuple(getattr(self, name)(said))
                 yield unit, (name, words), facts
 
-    def relations(self, *row: Any) -> Iterator[Fact]:
+    def relations(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of a table, view or composite type."""
         schema, name, kind, persistence, bound, partitions, parents, options, toast = row[:9]
         method, secured, forced, replica, of_type, view, server, foreign, place, comment = row[9:]
@@ -191,7 +191,7 @@ class Reading:
             },
         )
 
-    def columns(self, *row: Any) -> Iterator[Fact]:
+    def columns(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of a column."""
         schema, name, table, kind, number, type_, not_null, default, identity, generated = row[:10]
         collation, storage, compression, target, options, foreign, local, comment = row[10:18]
@@ -230,7 +230,7 @@ class Reading:
             table=table,
         )
 
-    def constraints(self, *row: Any) -> Iterator[Fact]:
+    def constraints(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of a constraint of a table or domain."""
         schema, name, table, kind, of_domain, definition, valid, comment = row[:8]
         columns, index_columns, options, index_valid, clustered, replica = row[8:14]
@@ -258,7 +258,7 @@ class Reading:
             server_named=is_servers(name, table, key, ENDINGS.get(kind, "")),
         )
 
-    def indexes(self, *row: Any) -> Iterator[Fact]:
+    def indexes(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of an index that is not a constraint's."""
         schema, name, table, definition, quoted, valid, clustered, replica, comment = row[:9]
         columns, targets, parent, place = row[9:]
@@ -280,7 +280,7 @@ class Reading:
             server_named=is_servers(name, table, columns, "idx"),
         )
 
-    def types(self, *row: Any) -> Iterator[Fact]:
+    def types(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of an enum, domain or range type."""
         schema, name, kind, labels, base, not_null, default, collation, range_, comment = row
         yield Fact.make(
@@ -298,7 +298,7 @@ class Reading:
             },
         )
 
-    def sequences(self, *row: Any) -> Iterator[Fact]:
+    def sequences(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of a sequence."""
         schema, name, table, column, kind, type_, start, increment, low, high = row[:10]
         cache, cycle, persistence, comment, _ = row[10:]
@@ -324,14 +324,14 @@ class Reading:
             server_named=bool(table) and is_servers(name, table, column, "seq"),
         )
 
-    def functions(self, *row: Any) -> Iterator[Fact]:
+    def functions(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of a function or procedure."""
         schema, name, kind, definition, comment = row
         yield Fact.make(
             ROUTINES[kind], schema, name, {"definition": definition, "comment": comment}
         )
 
-    def triggers(self, *row: Any) -> Iterator[Fact]:
+    def triggers(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of a trigger or rule."""
         schema, name, table, kind, definition, enabled, comment = row
         yield Fact.make(
@@ -342,7 +342,7 @@ class Reading:
             table=table,
         )
 
-    def policies(self, *row: Any) -> Iterator[Fact]:
+    def policies(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of a policy of row security."""
         schema, name, table, command, permissive, roles, using, check, comment = row
         yield Fact.make(
@@ -360,13 +360,13 @@ class Reading:
             table=table,
         )
 
-    def extensions(self, *row: Any) -> Iterator[Fact]:
+    def extensions(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of an extension."""
         schema, name, version, comment = row
         attributes = {"schema": schema, "version": version, "comment": comment}
         yield Fact.make("extension", "", name, attributes)
 
-    def statistics(self, *row: Any) -> Iterator[Fact]:
+    def statistics(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of extended statistics."""
         schema, name, table, definition, target, comment, quoted = row
         definition = definition.replace(f"STATISTICS {quoted} ", "STATISTICS ", 1)

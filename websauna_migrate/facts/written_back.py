@@ -8,7 +8,6 @@ of it where that was read again; the brackets of a conjunction at the beginning 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from websauna_migrate.facts.brackets import brackets, is_one, split
 
@@ -16,7 +15,7 @@ from websauna_migrate.facts.brackets import brackets, is_one, split
 MOVING = re.compile(r"ARRAY\[\(|\(\(.* (?:AND|OR) ", re.DOTALL)
 
 
-def settled(value: Any) -> Any:
+def settled(value: object) -> object:
     """Return what the server said, in the one text of it; what is no text as it is."""
     if not isinstance(value, str) or not MOVING.search(value):
         return value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypedDict, TypeVar
 
 from websauna_migrate.facts.sqlite_sql import ColumnSql, ConstraintSql, TableSql, read_table, split
 from websauna_migrate.facts.sqlite_tokens import NotUnderstood, Reader, Token, as_written, unquoted
@@ -20,20 +20,28 @@ KeyT = TypeVar("KeyT")
 Ends: TypeAlias = tuple[Sequence[str], str, Sequence[str]]
 
 
+class KeyOptions(TypedDict, total=False):
+    """What SQLAlchemy's ``ForeignKeyConstraint`` takes besides columns; what is not said is out."""
+
+    ondelete: str
+    onupdate: str
+    deferrable: bool
+    initially: str
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenKey:
     """A foreign key.
 
     :ivar target: the table that it refers to
     :ivar referred: the columns there, none if it does not say them
-    :ivar options: what SQLAlchemy's ``ForeignKeyConstraint`` takes besides
     """
 
     name: str | None
     columns: tuple[str, ...]
     target: str
     referred: tuple[str, ...]
-    options: Mapping[str, Any]
+    options: KeyOptions
 
     def is_that_of(self, columns: Sequence[str], target: str, referred: Sequence[str]) -> bool:
         """True if a foreign key that SQLAlchemy reflected is this one."""
@@ -133,12 +141,12 @@ def foreign_key(constraint: ConstraintSql, table: TableSql) -> WrittenKey:
     return WrittenKey(constraint.name, columns, target, referred, key_options(rest))
 
 
-def key_options(text: str) -> dict[str, Any]:
+def key_options(text: str) -> KeyOptions:
     """Return the options of a foreign key by what follows its columns."""
-    options: dict[str, Any] = {}
+    options: KeyOptions = {}
     for event, action in re.findall(r"\bON (DELETE|UPDATE) (SET \w+|NO ACTION|\w+)", text):
         if action != "NO ACTION":
-            options["on" + event.lower()] = action
+            options["ondelete" if event == "DELETE" else "onupdate"] = action
     if deferred := re.search(r"(?<!NOT )\bDEFERRABLE(?: INITIALLY (\w+))?", text):
         options["deferrable"] = True
         if deferred[1]:

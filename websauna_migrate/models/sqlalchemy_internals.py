@@ -77,9 +77,9 @@ def with_other_variant(
     type_: TypeEngine[Any], dialect: str, variant: TypeEngine[Any]
 ) -> TypeEngine[Any]:
     """Return a type with another variant for a dialect, which ``with_variant`` refuses."""
-    found: Any = type_.copy()
+    found: TypeEngine[Any] = type_.copy()
     found._variant_mapping = type_._variant_mapping.union({dialect: variant})
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def is_created(item: Constraint | Index, dialect: Dialect) -> bool:
@@ -89,15 +89,15 @@ def is_created(item: Constraint | Index, dialect: Dialect) -> bool:
     ``ddl_if()`` names the databases or asks a function; the DDL compiler alone knows.
     """
     compiler = ddl_compiler(dialect)
-    rule: Any = getattr(item, "_create_rule", None)
+    rule = getattr(item, "_create_rule", None)
     # AddConstraint and DropConstraint leave this one behind: the constraint is made by itself.
     apart = getattr(rule, "__name__", getattr(rule, "name", "")) == "_create_rule_disable"
     if rule is not None and not apart and not rule(compiler):
         return False
-    condition: Any = item._ddl_if
+    condition = item._ddl_if
     if condition is None:
         return True
-    element: Any = CreateIndex(item) if isinstance(item, Index) else CreateConstraint(item)
+    element = CreateIndex(item) if isinstance(item, Index) else CreateConstraint(item)
     return bool(condition._should_execute(element, item, None, compiler=compiler))
 
 
@@ -113,7 +113,7 @@ def keys_as_they_are(tables: Iterable[Table]) -> Iterator[None]:
     Of one that it adds to a table that is there it notes that no table is made with it: on a
     database that adds none, SQLite, the same models would lack it.
     """
-    keys: list[Any] = [key for table in tables for key in table.foreign_key_constraints]
+    keys = [key for table in tables for key in table.foreign_key_constraints]
     rules = [key._create_rule for key in keys]
     try:
         yield
@@ -183,7 +183,7 @@ def escaped(text: str) -> str:
     return re.sub(r"(?<![:\w\\]):(?=\w)", r"\\:", text)
 
 
-def words_of(part: Any) -> Iterator[str]:
+def words_of(part: object) -> Iterator[str]:
     """Yield the names in a difference: of what it is, and of the table that has it."""
     if isinstance(part, list | tuple):
         for one in part:

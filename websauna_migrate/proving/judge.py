@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Table
 from sqlalchemy.engine import Connection
@@ -28,6 +28,9 @@ from websauna_migrate.models.table_order import key_of, referenced_key
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.proving.left_out import LeftOut
 from websauna_migrate.proving.not_proven import differs
+
+if TYPE_CHECKING:
+    from alembic_utils.replaceable_entity import ReplaceableEntity
 
 #: PostgreSQL gives NOT NULL a name that no model says.
 NAME_OF_NOT_NULL = "name of NOT NULL"
@@ -173,7 +176,7 @@ class Judge:
         return [table for key, table in every.items() if key in needed]
 
     @property
-    def entities(self) -> list[Any]:
+    def entities(self) -> list[ReplaceableEntity]:
         """alembic-utils' entities of the packages."""
         registry = registry_of_process()
         found = [

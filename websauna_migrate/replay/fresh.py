@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
@@ -31,6 +32,9 @@ from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.runs.base_service import Service
+
+if TYPE_CHECKING:
+    from alembic_utils.replaceable_entity import ReplaceableEntity
 
 
 def check_fresh(service: Service, packages: Packages) -> CheckReport:
@@ -94,7 +98,7 @@ def failure(exc: MigrationError) -> CheckProblem:
     )
 
 
-def entities_of(snapshot: LoadedScripts) -> list[object]:
+def entities_of(snapshot: LoadedScripts) -> list[ReplaceableEntity]:
     """Return alembic-utils' entities, of which modules and ``env.py`` files registered some."""
     registry = registry_of_process()
     found = list(registry.entities()) if registry is not None else []
