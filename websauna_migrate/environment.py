@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from websauna_migrate.alembic_adapter.env_run import current_environment
 
 __all__ = ["run_migrations"]
 
 
-def run_migrations(**options: Any) -> None:
+def run_migrations(**options: object) -> None:
     """Run a package's migrations; the whole of the template's ``env.py``.
 
     Under ``ws-alembic`` and the service it hands over to the run in progress, on whose connection

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Set
 from datetime import datetime, timezone
-from typing import Any
 
 __all__ = ["counted", "in_quotes", "to_json", "visible", "word"]
 
@@ -55,7 +54,7 @@ def to_json(value: object) -> str:
     return json.dumps(value, indent=2, default=plain)
 
 
-def plain(value: object) -> Any:
+def plain(value: object) -> object:
     """Return what JSON knows for something that it does not know."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value)]

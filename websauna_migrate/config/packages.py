@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
 
 from pyramid.exceptions import ConfigurationError
 from sqlalchemy import MetaData, Table
@@ -302,7 +301,7 @@ def collect_metadata(name: str, given: object) -> tuple[MetaData, ...]:
     )
 
 
-def resolve_dotted(name: str, dotted: str) -> Any:
+def resolve_dotted(name: str, dotted: str) -> object:
     """Return the object of a dotted name, ``pkg.models.Base`` or ``pkg.web:db.metadata``."""
     module_name, colon, attributes = dotted.partition(":")
     if not colon:
@@ -311,7 +310,8 @@ def resolve_dotted(name: str, dotted: str) -> Any:
         while True:
             try:
                 module = importlib.import_module(module_name)
-                return operator.attrgetter(attributes)(module)
+                found: object = operator.attrgetter(attributes)(module)
+                return found
             except ModuleNotFoundError as exc:
                 # What is no module may be an attribute of the one before.
                 parent, _, last = module_name.rpartition(".")

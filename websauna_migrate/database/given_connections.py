@@ -170,7 +170,7 @@ class CallersTransaction:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["driver"], name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         setattr(self.__dict__["driver"], name, value)
 
     def begin(self) -> None:

@@ -89,7 +89,7 @@ class OwnConnection(Connection):
             family = self.dialect.loaded_dbapi.Error
             if not isinstance(e, family):
                 raise
-            error: Any = DBAPIError.instance(
+            error = DBAPIError.instance(
                 statement,
                 parameters,
                 e,

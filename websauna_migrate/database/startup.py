@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, event
 
@@ -62,7 +62,7 @@ def retry_connecting(engine: Engine, retries: int) -> None:
 
     @event.listens_for(engine, "do_connect")
     def connect(
-        dialect: Dialect, record: object, arguments: list[Any], keywords: dict[str, Any]
+        dialect: Dialect, record: object, arguments: list[object], keywords: dict[str, object]
     ) -> DBAPIConnection:
         for number in range(1, retries + 1):
             try:

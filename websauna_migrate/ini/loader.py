@@ -223,7 +223,10 @@ class _IniLoader(loadwsgi.ConfigLoader):  # type: ignore[misc]  # PasteDeploy ha
                 self.parser.set_default(option, value, literal=literal)
 
     def get_context(
-        self, object_type: Any, name: str | None = None, global_conf: Any = None
+        self,
+        object_type: object,
+        name: str | None = None,
+        global_conf: Mapping[str, object] | None = None,
     ) -> Any:
         """Load ``config:x.ini`` by the same rules, and leave everything else to PasteDeploy."""
         writer, self._writer = self._writer or self.filename, None
@@ -237,10 +240,10 @@ class _IniLoader(loadwsgi.ConfigLoader):  # type: ignore[misc]  # PasteDeploy ha
 
     def _context_from_use(
         self,
-        object_type: Any,
-        local_conf: Any,
-        global_conf: Any,
-        global_additions: Any,
+        object_type: object,
+        local_conf: object,
+        global_conf: object,
+        global_additions: object,
         section: str,
     ) -> Any:
         """Remember for an error which file has the ``use`` that is followed now."""
@@ -352,13 +355,23 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         application: WSGIApplication = self._context(loadwsgi.APP, name, defaults).create()
         return application
 
-    def get_wsgi_server(self, name: str | None = None, defaults: Defaults = None) -> Any:
+    def get_wsgi_server(
+        self, name: str | None = None, defaults: Defaults = None
+    ) -> Callable[[WSGIApplication], None]:
         """Return a callable that serves an application; see :meth:`get_wsgi_app`."""
-        return self._context(loadwsgi.SERVER, name, defaults).create()
+        server: Callable[[WSGIApplication], None] = self._context(
+            loadwsgi.SERVER, name, defaults
+        ).create()
+        return server
 
-    def get_wsgi_filter(self, name: str | None = None, defaults: Defaults = None) -> Any:
+    def get_wsgi_filter(
+        self, name: str | None = None, defaults: Defaults = None
+    ) -> Callable[[WSGIApplication], WSGIApplication]:
         """Return a callable that filters an application; see :meth:`get_wsgi_app`."""
-        return self._context(loadwsgi.FILTER, name, defaults).create()
+        found: Callable[[WSGIApplication], WSGIApplication] = self._context(
+            loadwsgi.FILTER, name, defaults
+        ).create()
+        return found
 
     def get_wsgi_app_settings(
         self, name: str | None = None, defaults: Defaults = None
@@ -416,7 +429,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         parser: MergedParser = self._ini_loader(defaults, overwrite=True).parser
         return parser
 
-    def _context(self, object_type: Any, name: str | None, defaults: Defaults) -> Any:
+    def _context(self, object_type: object, name: str | None, defaults: Defaults) -> Any:
         loader = self._ini_loader(defaults, overwrite=False)
         name = self._maybe_get_default_name(name) or "main"
         return loader.get_context(object_type, name, loader.given)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import MetaData, Table
@@ -20,13 +20,15 @@ from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.models.ownership import Ownership
 
 if TYPE_CHECKING:
+    from alembic.runtime.environment import NameFilterParentNames, NameFilterType
     from alembic.runtime.migration import MigrationContext, RevisionStep
+    from sqlalchemy.schema import Constraint, SchemaItem
 
 #: The options by which an ``env.py`` has a say in the comparison of an attribute.
 COMPARES = {"type": "compare_type", "default": "compare_server_default"}
 
 #: How Alembic's filters call the classes of constraints.
-CONSTRAINTS = {
+CONSTRAINTS: Mapping[type[Constraint], NameFilterType] = {
     UniqueConstraint: "unique_constraint",
     ForeignKeyConstraint: "foreign_key_constraint",
     CheckConstraint: "check_constraint",
@@ -66,7 +68,7 @@ class LeftOut:
         if table is None:
             return False
         schema, _ = self.before.key_of(fact)
-        parents: Any = {"schema_name": schema, "table_name": table.name}
+        parents: NameFilterParentNames = {"schema_name": schema, "table_name": table.name}
         for kind, name, part in [("table", table.name, table), *self.parts(table, fact)]:
             wanted = context.run_object_filters(
                 part, name, kind, reflected, None
@@ -109,7 +111,7 @@ class LeftOut:
         except SQLAlchemyError:
             return None
 
-    def parts(self, table: Table, fact: Fact) -> Iterator[tuple[Any, str, Any]]:
+    def parts(self, table: Table, fact: Fact) -> Iterator[tuple[NameFilterType, str, SchemaItem]]:
         """Yield the part of a table that a fact is of, with Alembic's word for its kind."""
         if fact.kind == "column":
             for column in table.columns:

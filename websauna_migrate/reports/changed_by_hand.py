@@ -6,7 +6,6 @@ import ast
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy.engine import Connection
 
@@ -15,7 +14,7 @@ from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.facts.units import Group, Unit, by_unit, print_of, unit_of
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.models.sqlalchemy_internals import words_of
-from websauna_migrate.reports.model_differences import describe
+from websauna_migrate.reports.model_differences import AlembicDiff, describe
 from websauna_migrate.results import CheckProblem
 from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.kept_facts import ACCEPTED, HISTORY, KeptFacts, history_fact, kept_facts
@@ -162,7 +161,7 @@ def told_once(
     return found + left
 
 
-def speaks_of(diff: Any, change: HandChange) -> bool:
+def speaks_of(diff: AlembicDiff, change: HandChange) -> bool:
     """True if a difference between models and database is of an object that a hand changed."""
     _, whole, kind, name, _ = change.unit
     words = {*words_of(diff)}
@@ -177,7 +176,7 @@ def speaks_of(diff: Any, change: HandChange) -> bool:
     return told or kind in first(diff) or first(diff).endswith("_fk")
 
 
-def first(diff: Any) -> str:
+def first(diff: AlembicDiff) -> str:
     """Return what a difference is, as Alembic's tuples say it first."""
     return first(diff[0]) if isinstance(diff, list) else str(diff[0])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
 
@@ -25,7 +25,7 @@ from websauna_migrate.reports.changed_by_hand import (
     moved_by_no_run,
     told_once,
 )
-from websauna_migrate.reports.model_differences import describe, differences_of
+from websauna_migrate.reports.model_differences import AlembicDiff, describe, differences_of
 from websauna_migrate.reports.race_report import order_problems, unreadable_operations
 from websauna_migrate.reports.script_problems import (
     changed_squashes,
@@ -384,7 +384,7 @@ def not_rendered(name: str, exc: RevisionFailed) -> CheckProblem:
     return CheckProblem("drift", name, message, details=("change_by_hand", exc.problem))
 
 
-def differing(name: str, diffs: Iterable[Any]) -> Iterator[CheckProblem]:
+def differing(name: str, diffs: Iterable[AlembicDiff]) -> Iterator[CheckProblem]:
     """Yield what is told of differences of a package, each words of them once."""
     for words, diff in {describe(diff): diff for diff in diffs}.items():
         yield CheckProblem("drift", name, f'Package "{name}": {words}', details=diff)

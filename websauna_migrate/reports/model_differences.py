@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from sqlalchemy import Computed, Constraint, DefaultClause, Index, Sequence, Table
 from sqlalchemy.types import TypeEngine
@@ -13,6 +13,11 @@ from websauna_migrate.planning.accesses import full_name
 if TYPE_CHECKING:
     from alembic.operations import ops
 
+    from websauna_migrate.autogenerate.operations.script_op import Diff
+
+#: A difference as Alembic's operations tell it; several of one column are a list.
+AlembicDiff: TypeAlias = "Diff | list[Diff]"
+
 #: What a script does besides, on one kind of database, so that an operation beside it can run.
 BESIDES = ("kept_index", "implied_index", "index_aside", "further_step")
 
@@ -20,26 +25,26 @@ BESIDES = ("kept_index", "implied_index", "index_aside", "further_step")
 CHANGES_OF_COLUMNS = ("modify_type", "modify_nullable", "modify_default", "modify_comment")
 
 
-def differences_of(operations: Iterable[ops.MigrateOperation]) -> list[Any]:
+def differences_of(operations: Iterable[ops.MigrateOperation]) -> list[AlembicDiff]:
     """Return the differences of operations; what goes and comes again is one, a change."""
     found = [diff for operation in operations for diff in diffs_of(operation)]
-    going = {subject_of(diff) for diff in found if is_of("remove_", diff)}
-    coming = {subject_of(diff) for diff in found if is_of("add_", diff)}
+    going = {subject_of(diff) for diff in found if is_of(diff, "remove_")}
+    coming = {subject_of(diff) for diff in found if is_of(diff, "add_")}
     told = []
     for diff in found:
         if not isinstance(diff, tuple) or subject_of(diff) not in going & coming:
             told.append(diff)
-        elif is_of("add_", diff):
+        elif is_of(diff, "add_"):
             told.append((f"change_{diff[0].removeprefix('add_')}", *diff[1:]))
     return told
 
 
-def is_of(start: str, diff: Any) -> bool:
+def is_of(diff: AlembicDiff, start: str) -> TypeGuard[Diff]:
     """Tell whether a difference is of a kind."""
     return isinstance(diff, tuple) and str(diff[0]).startswith(start)
 
 
-def subject_of(diff: tuple[Any, ...]) -> tuple[str, ...]:
+def subject_of(diff: Diff) -> tuple[str, ...]:
     """Return what a difference speaks of: its kind, and the names that follow."""
     kind = str(diff[0]).partition("_")[2]
     names = [named(part) for part in diff[1:]]
@@ -47,7 +52,7 @@ def subject_of(diff: tuple[Any, ...]) -> tuple[str, ...]:
     return (kind, *(names[:2] if kind == "constraint" else names))
 
 
-def diffs_of(operation: ops.MigrateOperation) -> list[Any]:
+def diffs_of(operation: ops.MigrateOperation) -> list[AlembicDiff]:
     """Return an operation's differences as Alembic's tuples, flat."""
     if hasattr(operation, "ops"):
         return [diff for inner in operation.ops for diff in diffs_of(inner)]
@@ -60,7 +65,7 @@ def diffs_of(operation: ops.MigrateOperation) -> list[Any]:
     return [] if diff[0] in BESIDES else [diff]
 
 
-def describe(diff: Any) -> str:
+def describe(diff: AlembicDiff) -> str:
     """Return a difference in words: what a script would do."""
     if isinstance(diff, list):
         return "; ".join(describe(one) for one in diff)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
@@ -308,7 +308,7 @@ def revision_in(package: str, path: str, module: ModuleType, id_: object, doc: s
     """
 
     def texts(attribute: str) -> tuple[str, ...]:
-        value: Any = getattr(module, attribute, None)
+        value = getattr(module, attribute, None)
         if value is None or value == ():
             return ()
         if value == "" and attribute == "depends_on":
@@ -325,7 +325,7 @@ def revision_in(package: str, path: str, module: ModuleType, id_: object, doc: s
         )
 
     def moved(attribute: str) -> tuple[tuple[str, str], ...]:
-        value: Any = getattr(module, attribute, None)
+        value = getattr(module, attribute, None)
         if not value:
             return ()
         if isinstance(value, dict):

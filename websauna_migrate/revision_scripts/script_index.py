@@ -65,7 +65,7 @@ class Columns:
 
     NAMES = ("paths", "stamps", "digests", "ids", "downs", "docs", "others", "packed")
 
-    def __init__(self, kept: Any = None) -> None:
+    def __init__(self, kept: object = None) -> None:
         """Take what :meth:`plain` gave, or start with nothing."""
         if not isinstance(kept, list) or len(kept) != len(self.NAMES):
             kept = ([], [], "", [], [], [], {}, "")

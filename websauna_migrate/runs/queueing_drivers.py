@@ -7,6 +7,7 @@ SQLAlchemy's events that empty the queue of a step but the driver's connection i
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from sqlalchemy import Engine, event
@@ -49,7 +50,7 @@ def connect_queueing(engine: Engine) -> None:
 
     @event.listens_for(engine, "do_connect")
     def connect(
-        dialect: Dialect, record: object, arguments: list[Any], keywords: dict[str, Any]
+        dialect: Dialect, record: object, arguments: list[object], keywords: dict[str, object]
     ) -> DBAPIConnection | None:
         made = connection_class(driver)
         if driver == "psycopg2":
@@ -105,11 +106,11 @@ def connection_class(driver: str) -> Any:
     return QueueingConnection
 
 
-def sending(method: Any) -> Any:
+def sending(method: Callable[..., object]) -> Callable[..., object]:
     """Return a method of a connection that sends the queue before."""
 
     @functools.wraps(method)
-    def call(self: Any, *arguments: Any, **keywords: Any) -> Any:
+    def call(self: Any, *arguments: Any, **keywords: Any) -> object:
         if self.queue is not None:
             self.queue.send()
         return method(self, *arguments, **keywords)

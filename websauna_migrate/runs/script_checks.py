@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import ClauseElement
 
@@ -87,7 +87,9 @@ class Check:
             told = "no row" if row is None else str(found) if isinstance(found, int) else "another"
             raise ScriptRefused("check", f"{message} ({told}, expected {expected!r})")
 
-    def _first(self, query: str | ClauseElement, parameters: Mapping[str, object]) -> Any:
+    def _first(
+        self, query: str | ClauseElement, parameters: Mapping[str, object]
+    ) -> Row[Any] | None:
         statement: Any = text(query) if isinstance(query, str) else query
         self.sql = str(statement.compile(dialect=self._connection.dialect))
         if not READS.match(self.sql):

@@ -217,7 +217,7 @@ class StatementGuard:
         self,
         cursor: DBAPICursor,
         statement: str,
-        parameters: Any,
+        parameters: object,
         context: ExecutionContext,
         execute: Callable[[], object],
     ) -> bool:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
+    from transaction import TransactionManager
 
 
 class StepData:
@@ -22,7 +23,7 @@ class StepData:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.sessions: list[Session] = []
-        self.manager: Any = None
+        self.manager: TransactionManager | None = None
 
     def finish(self) -> None:
         """Write what is pending: first what joined the transaction manager, then the rest."""

@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -177,10 +177,10 @@ class StepQueue:
 
     # What Alembic and SQLAlchemy call
 
-    def operations(self, execute: Callable[..., Any]) -> Callable[..., Any]:
+    def operations(self, execute: Callable[..., object]) -> Callable[..., object]:
         """Return Alembic's function for its operations' statements, whose answers are not read."""
 
-        def executed(construct: Any, *arguments: Any, **keywords: Any) -> Any:
+        def executed(construct: object, *arguments: Any, **keywords: Any) -> object:
             if isinstance(construct, str):
                 construct = text(construct)
             self._expected, self._cursor_expected = construct, True
@@ -330,17 +330,20 @@ class StepQueue:
         gone = dialect.is_disconnect(exc, self._driver, cursor)
         if gone:
             self._connection.invalidate(exc)
-        error: Any = DBAPIError.instance(
-            failed.sql,
-            None,
-            exc,
-            dialect.loaded_dbapi.Error,
-            connection_invalidated=gone,
-            dialect=dialect,
+        error = cast(
+            DBAPIError,
+            DBAPIError.instance(
+                failed.sql,
+                None,
+                exc,
+                dialect.loaded_dbapi.Error,
+                connection_invalidated=gone,
+                dialect=dialect,
+            ),
         )
         if failed.line is not None:
             self._failed = error, failed.line
-        return error  # type: ignore[no-any-return]
+        return error
 
 
 def is_of(context: Any, construct: object) -> bool:

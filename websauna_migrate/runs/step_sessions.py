@@ -76,7 +76,7 @@ def session(*, join_transaction: object = False, **options: Any) -> StepSession:
     return made
 
 
-def transaction_manager() -> Any:
+def transaction_manager() -> transaction.TransactionManager:
     """Return the running step's ``transaction.TransactionManager``, in explicit mode and begun.
 
     It commits when ``upgrade()`` returns, before the step does, and aborts if that fails. Under

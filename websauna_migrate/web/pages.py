@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,17 +86,17 @@ def look(service: MigrationService, *, runs: int = 0) -> Look:
 
     :param runs: how many of the newest runs are wanted
     """
-    found: dict[str, Any] = {"url": safe_url(service.url)}
+    found = Look(safe_url(service.url))
     try:
         with service.one_look():
-            found["states"] = service.status()
-            found["readiness"] = service.readiness()
-            found["plan"] = service.plan()
-            found["races"] = service.races() if found["plan"] else ()
-            found["runs"] = service.log(LogFilter(limit=runs)) if runs else ()
+            found = replace(found, states=service.status())
+            found = replace(found, readiness=service.readiness())
+            found = replace(found, plan=service.plan())
+            found = replace(found, races=service.races() if found.plan else ())
+            found = replace(found, runs=service.log(LogFilter(limit=runs)) if runs else ())
     except MigrationError as exc:
-        found["problem"] = str(exc)
-    return Look(**found)
+        found = replace(found, problem=str(exc))
+    return found
 
 
 def service_of(request: Request) -> MigrationService:

@@ -10,9 +10,19 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CheckConstraint, Column, Enum, MetaData, Table, event, text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Constraint,
+    Enum,
+    Index,
+    MetaData,
+    Table,
+    event,
+    text,
+)
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import CompileError
 from sqlalchemy.sql.elements import TextClause
@@ -33,6 +43,9 @@ from websauna_migrate.revision_scripts.script_parts import ScriptParts
 from websauna_migrate.revision_scripts.written_types import operations_in, written_types
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.runs.base_service import Service
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import ReflectedColumn
 
 #: The name of the only package of the service that compares the two.
 NAME = "websauna_migrate"
@@ -169,7 +182,7 @@ def reflected(connection: Connection, facts: Facts) -> MetaData:
     metadata = MetaData()
 
     @event.listens_for(metadata, "column_reflect")
-    def escape(inspector: object, table: Table, column: dict[str, Any]) -> None:
+    def escape(inspector: object, table: Table, column: ReflectedColumn) -> None:
         without_parameters("columns", [column])
 
     plain = connection.dialect.name not in ("mysql", "mariadb")
@@ -193,7 +206,8 @@ def reflected(connection: Connection, facts: Facts) -> MetaData:
             for name, value in index.dialect_kwargs.items():
                 if name in CONDITIONS:
                     index.dialect_kwargs[name] = as_written(value)
-        for part in (table, *table.indexes, *table.constraints):
+        parts: list[Table | Index | Constraint] = [table, *table.indexes, *table.constraints]
+        for part in parts:
             without_nothing(part)
         if connection.dialect.name == "sqlite":
             with_numbering(table, facts)
@@ -256,7 +270,7 @@ def with_numbering(table: Table, facts: Facts) -> None:
             table.dialect_options["sqlite"]["autoincrement"] = True
 
 
-def without_nothing(part: Any) -> None:
+def without_nothing(part: Table | Index | Constraint) -> None:
     """Leave out options of a table, index or constraint that say nothing."""
     for name, value in [*part.dialect_kwargs.items()]:
         if value in (False, None) or value == []:
