@@ -23,6 +23,7 @@ from websauna_migrate.autogenerate.unreflected import (
 )
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.written_tables import WrittenTable, written_table
+from websauna_migrate.models.named_types import ModelType
 
 #: What SQLAlchemy reflects of a table, each with ``get_<kind>`` and ``get_multi_<kind>``.
 KINDS = (
@@ -87,7 +88,7 @@ class Reflection:
         self._names: dict[str | None, frozenset[str]] = {}
         self._read: dict[tuple[str, str | None], Reflected | None] = {}
         #: The named types of all models, once the comparison of a package has found them.
-        self.model_types: Any = None
+        self.model_types: dict[Key, ModelType] | None = None
         #: The keys that a script of the same command drops, and that others' foreign keys lean on.
         self.given_up: Collection[tuple[str | None, str, frozenset[str]]] = ()
 

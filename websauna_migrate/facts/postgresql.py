@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from sqlalchemy import BigInteger, String, bindparam, text
 from sqlalchemy.engine import Connection
@@ -64,7 +63,7 @@ KEYWORDS = frozenset(
     )
 )
 
-Rows = Sequence[Sequence[Any]]
+Rows = Sequence[Row]
 
 
 def read_postgresql(

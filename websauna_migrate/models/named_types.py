@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from sqlalchemy import ARRAY, Enum
+from sqlalchemy import ARRAY, Column, Enum
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -20,6 +21,22 @@ POSTGRESQL: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 #: SQLAlchemy's classes of types that are named, or made of others.
 NAMED = (Enum, ARRAY, postgresql.DOMAIN, TypeDecorator)
+
+
+@dataclass
+class ModelType:
+    """An enum type or domain that models use.
+
+    :ivar columns: the columns that have it, of all packages
+    """
+
+    type: NamedType | Enum
+    columns: list[Column[Any]] = field(default_factory=list)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """An enum's values in order; none for a domain."""
+        return tuple(map(str, self.type.enums)) if isinstance(self.type, Enum) else ()
 
 
 def named_types(declared: TypeEngine[Any]) -> Iterator[NamedType]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 from pyramid.httpexceptions import HTTPNotFound
@@ -21,6 +21,7 @@ from websauna_migrate.plain_text import counted, to_json
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.results import (
     CheckProblem,
+    GraphView,
     LedgerRun,
     LintFinding,
     LogFilter,
@@ -196,18 +197,18 @@ def graph(request: Request) -> Response:
     """Show the graph, and what may be asked of it."""
     service = service_of(request)
     asked = {name: request.GET.get(name, "").strip() for name in ("package", "around", "table")}
-    values: dict[str, Any] = {
+    values: dict[str, object] = {
         "asked": asked,
         "packages": [one.name for one in service.packages],
         "here": "graph",
     }
     try:
         with service.one_look():
-            view = service.graph(**options_of(request.GET))
+            view = graph_asked(service, request.GET)
     except MigrationError as exc:
         return page(request, "graph", 400, picture="", text="", problem=str(exc), **values)
     picture = Markup(to_svg(view, inline=True))
-    return page(request, "graph", picture=picture, text=to_text(view), problem=None, **values)
+    return page(request, "graph", 200, picture=picture, text=to_text(view), problem=None, **values)
 
 
 def picture(request: Request) -> Response:
@@ -215,16 +216,18 @@ def picture(request: Request) -> Response:
     service = service_of(request)
     try:
         with service.one_look():
-            view = service.graph(**options_of(request.GET))
+            view = graph_asked(service, request.GET)
     except MigrationError as exc:
         return Response(str(exc), status=400, content_type="text/plain", charset="utf-8")
     return Response(to_svg(view), content_type="image/svg+xml", charset="utf-8")
 
 
-def options_of(asked: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a query string asks of the graph."""
-    given = {name: asked.get(name, "").strip() or None for name in ("package", "around", "table")}
-    return {"packages": given.pop("package"), "fold": "whole" not in asked, **given}
+def graph_asked(service: MigrationService, asked: Mapping[str, str]) -> GraphView:
+    """Return the graph that a query string asks for."""
+    package, around, table = (
+        asked.get(name, "").strip() or None for name in ("package", "around", "table")
+    )
+    return service.graph(packages=package, around=around, table=table, fold="whole" not in asked)
 
 
 def style(request: Request) -> Response:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
@@ -19,7 +19,7 @@ from websauna_migrate.alembic_adapter.written_expressions import DATABASES, Spel
 from websauna_migrate.autogenerate.compare.by_hand import by_hand
 from websauna_migrate.autogenerate.compare.constraints import KINDS, check_addition
 from websauna_migrate.autogenerate.compare.parts_of_scripts import creation_of, differs, words_of
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
@@ -102,8 +102,7 @@ class ConditionalParts:
         names = {str(one.name) for one in items if isinstance(one, Index)}
         taken = {id(one) for one in items}
         op.columns = [one for one in op.columns if id(one) not in taken]
-        apart: Any = op
-        apart.apart = [one for one in items if isinstance(one, ForeignKeyConstraint)]
+        mark(op, apart=[one for one in items if isinstance(one, ForeignKeyConstraint)])
         for changes in followers:
             if (changes.schema, changes.table_name) == (op.schema, op.table_name):
                 changes.ops[:] = [
@@ -256,11 +255,11 @@ class ConditionalParts:
 
     def limit(self, op: ops.MigrateOperation, databases: Sequence[str]) -> None:
         """Let an operation be for some databases; for all of them it needs no word."""
-        limited: Any = op
-        limited.only = () if len(databases) == len(self.databases) else tuple(databases)
-        if limited.only and isinstance(op, (ops.CreateIndexOp, ops.DropIndexOp)):
+        only = () if len(databases) == len(self.databases) else tuple(databases)
+        mark(op, only=only)
+        if only and isinstance(op, (ops.CreateIndexOp, ops.DropIndexOp)):
             # SQLite's batches do not know one of expressions: it is not there meanwhile.
-            limited.place = FIRST if isinstance(op, ops.DropIndexOp) else LAST
+            mark(op, place=FIRST if isinstance(op, ops.DropIndexOp) else LAST)
 
     def is_wanted(self, item: Item, *, reflected: bool) -> bool:
         """Tell whether the filters of ``env.py`` let a constraint or index through."""

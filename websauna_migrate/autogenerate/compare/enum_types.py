@@ -8,7 +8,6 @@ PostgreSQL has to do is in a branch for PostgreSQL.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -31,28 +30,12 @@ from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.postgresql import quote_name
-from websauna_migrate.models.named_types import NamedType, named_types
+from websauna_migrate.models.named_types import ModelType, NamedType, named_types
 from websauna_migrate.models.sqlalchemy_internals import types_of_metadata
 from websauna_migrate.planning.revisions import Revision
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ReflectedColumn
-
-
-@dataclass
-class ModelType:
-    """An enum type or domain that models use.
-
-    :ivar columns: the columns that have it, of all packages
-    """
-
-    type: NamedType | sa.Enum
-    columns: list[Column[Any]] = field(default_factory=list)
-
-    @property
-    def values(self) -> tuple[str, ...]:
-        """An enum's values in order; none for a domain."""
-        return tuple(map(str, self.type.enums)) if isinstance(self.type, sa.Enum) else ()
 
 
 class NamedTypes:
@@ -198,7 +181,7 @@ class NamedTypes:
 
         They are found once for all packages of a command.
         """
-        known: dict[Key, ModelType] | None = self.reflection.model_types
+        known = self.reflection.model_types
         if known is not None:
             return known
         found: dict[Key, ModelType] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
@@ -16,7 +16,7 @@ from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.compare.constraints import is_for_others, sides
 from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark, on_dialect
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 from websauna_migrate.autogenerate.package_objects import (
     Key,
@@ -133,9 +133,9 @@ class IndexComparison:
             made = as_constraint(reflected, self.written)
         if made is None:
             return ops.DropIndexOp.from_index(reflected)
-        drop: Any = made.reverse()
-        drop.server_name = reflected.name
-        return cast(ops.DropConstraintOp, drop)
+        drop = made.reverse()
+        mark(drop, server_name=reflected.name)
+        return drop
 
     @property
     def written(self) -> Sequence[Operation]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from alembic.operations import ops
 from sqlalchemy import ForeignKeyConstraint, Table
@@ -14,6 +14,7 @@ from websauna_migrate.autogenerate.compare.constraints import KEPT, ConstraintCo
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.model_columns import columns_of_drop
+from websauna_migrate.autogenerate.operations.script_op import mark
 from websauna_migrate.autogenerate.operations.server_statements import (
     KeyChange,
     columns_of_dropped_key,
@@ -78,12 +79,12 @@ def freed_keys(
         else:
             continue
         # It comes back under the name that it has.
-        creation: Any = known.creation(one.fact) if only != set() else None
+        creation = known.creation(one.fact) if only != set() else None
         if creation is not None:
-            drop: Any = creation.reverse()
-            if only:
-                drop.only = creation.only = tuple(one for one in DATABASES if one in only)
-            yield from (drop, creation)
+            for op in (creation.reverse(), creation):
+                if only:
+                    mark(op, only=tuple(one for one in DATABASES if one in only))
+                yield op
 
 
 def begins(indexes: Iterable[Sequence[str]], columns: Sequence[str]) -> bool:

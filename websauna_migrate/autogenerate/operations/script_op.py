@@ -52,6 +52,17 @@ class ScriptOp(MigrateOperation):
         return self.diff
 
 
+def mark(op: MigrateOperation, **marks: object) -> None:
+    """Give an operation attributes that Alembic does not know.
+
+    :param marks: ``only``, the databases that it is for; ``place`` among a table's changes;
+        ``apart``, foreign keys of a new table that are added behind it; ``server_name``, what the
+        database calls a constraint
+    """
+    for name, value in marks.items():
+        setattr(op, name, value)
+
+
 def single(operation: MigrateOperation) -> Iterator[MigrateOperation]:
     """Yield an operation, or those in it if it holds others."""
     if isinstance(operation, OpContainer):

@@ -18,7 +18,7 @@ from sqlalchemy.types import SchemaType, TypeEngine
 
 from websauna_migrate.alembic_adapter.written_expressions import dialect_of, written_for
 from websauna_migrate.autogenerate.operations.column_types import portable
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark
 from websauna_migrate.facts.postgresql import quote_name
 
 #: PostgreSQL has no cast between these and UUID: a number stands in the last digits of one.
@@ -248,7 +248,7 @@ def change_of_default(
     op: ops.AlterColumnOp, old: Any, new: DefaultClause | None
 ) -> ops.AlterColumnOp:
     """Return the change of a column's server default alone."""
-    change: Any = ops.AlterColumnOp(
+    change = ops.AlterColumnOp(
         op.table_name,
         op.column_name,
         schema=op.schema,
@@ -258,8 +258,8 @@ def change_of_default(
         existing_comment=op.existing_comment,
         modify_server_default=new,
     )
-    change.only = getattr(op, "only", ())
-    return change  # type: ignore[no-any-return]
+    mark(change, only=getattr(op, "only", ()))
+    return change
 
 
 def without_check(type_: TypeEngine[Any]) -> TypeEngine[Any]:

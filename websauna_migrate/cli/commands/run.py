@@ -291,10 +291,10 @@ def check_sql(call: Call) -> None:
     refuse_together(options, "sql", *NOT_OF_SQL, why=RUNS_NOTHING)
 
 
-def write_sql(call: Call, revision: Targets, **arguments: Any) -> None:
+def write_sql(call: Call, revision: Targets, *, direction: str, tag: str | None = None) -> None:
     """Write the script that a run would be; standard error has what it begins at, too."""
-    script = call.service.sql(revision, packages=call.packages, **arguments)
-    if arguments["direction"] in ("upgrade", "downgrade") and not call.options.quiet:
+    script = call.service.sql(revision, packages=call.packages, direction=direction, tag=tag)
+    if direction in ("upgrade", "downgrade") and not call.options.quiet:
         for line in script.partition("\n\n")[0].splitlines():
             print(shown(line.removeprefix("-- ")), file=sys.stderr)
     call.output.raw(script)
