@@ -444,6 +444,21 @@ def test_include_object_and_include_name(workshop: Workshop, shop: Any) -> None:
     assert "create_table('b'" not in written(script) and "ix_a_x" not in written(script)
 
 
+def test_include_object_gets_the_name_of_a_check(workshop: Workshop, sqlite_url: str) -> None:
+    models = BASE + TABLE.format(cls="A", table="a", column="sa.Integer")
+    workshop.package("shop", models)
+    env(workshop, "shop", "include_object=lambda o, name, *others: not name.startswith('own_')")
+    service = workshop.service(sqlite_url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    checks = (
+        "sa.CheckConstraint('x > 0', name='plus'), sa.CheckConstraint('x < 9', name='own_less')"
+    )
+    models += f"        __table_args__ = ({checks})\n"
+    (script,) = remake(workshop, "shop", models, sqlite_url).revision("two", autogenerate=True)
+    assert "'plus'" in written(script) and "own_less" not in written(script)
+
+
 def test_render_item_comes_before_ours(workshop: Workshop, shop: Any) -> None:
     env(
         workshop,

@@ -265,8 +265,9 @@ class ConditionalParts:
         """Tell whether the filters of ``env.py`` let a constraint or index through."""
         kind = next((one.filter for one in KINDS.values() if isinstance(item, one.model)), None)
         kind = "index" if isinstance(item, Index) else kind
-        filters = self.context.run_object_filters
-        return kind is None or bool(filters(item, item.name, kind, reflected, None))
+        return kind is None or self.context.run_object_filters(
+            item, item.name, kind, reflected, None
+        )
 
 
 def items_of(table: Table) -> list[Item]:

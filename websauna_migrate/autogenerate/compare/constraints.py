@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from alembic.operations import ops
 from sqlalchemy import (
@@ -158,13 +158,12 @@ class ConstraintComparison:
         if old is not None:
             creation = self.creation(old)
             reflected = creation.to_constraint() if creation is not None else None
-        name = old.name if old is not None else model and model.name
         item = model if model is not None else reflected
         if item is None:
             return True
+        name = old.name if old is not None else item.name
         other = reflected if model is not None else None
-        filters: Any = self.context.run_object_filters
-        return bool(filters(item, name, kind, model is None, other))
+        return self.context.run_object_filters(item, name, kind, model is None, other)
 
     # The database's side
 

@@ -180,8 +180,7 @@ class IndexComparison:
             return False
         other = reflected if model is not None else None
         kind: NameFilterType = "index" if isinstance(item, Index) else "unique_constraint"
-        filters = self.context.run_object_filters
-        return bool(filters(item, item.name, kind, model is None, other))
+        return self.context.run_object_filters(item, item.name, kind, model is None, other)
 
 
 def as_constraint(
