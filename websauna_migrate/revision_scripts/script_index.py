@@ -47,6 +47,9 @@ DIGEST = 64
 #: What a script's ``upgrade()`` does, and what it says of enum types.
 Upgrade: TypeAlias = "tuple[tuple[Access, ...], TypeHistory]"
 
+#: It as JSON has it.
+Rows: TypeAlias = list[Any]
+
 COMMON = frozenset({"id", "down_revisions", "doc"})
 
 
@@ -143,9 +146,9 @@ class ScriptIndex:
         self._known = Columns(cache.read("scripts", self._key))
         #: The SHA-256 of each file that its stamp tells, by path.
         self._told: dict[str, str] = {}
-        self._done: dict[str, Any] | None = None
+        self._done: dict[str, Rows] | None = None
         self._kept: frozenset[str] = frozenset()
-        self._used: dict[str, Any] = {}
+        self._used: dict[str, Rows] = {}
 
     def revisions(self, package: str, files: ScriptFiles) -> list[Revision | None]:
         """Return what the files say, and remember it; ``None`` where only an import can tell."""
@@ -222,13 +225,13 @@ def read_literals(source: bytes) -> Literals | None:
     return script_literals.read_literals(source)
 
 
-def rows_of(upgrade: Upgrade) -> list[object]:
+def rows_of(upgrade: Upgrade) -> Rows:
     """Return what a script does as JSON can keep it."""
     accesses, types = upgrade
     return [[astuple(access) for access in accesses], types.values, types.altered]
 
 
-def upgrade_of(rows: list[Any]) -> Upgrade:
+def upgrade_of(rows: Rows) -> Upgrade:
     """Return what :func:`rows_of` was given."""
     # Few commands need these.
     from websauna_migrate.planning.accesses import Access
@@ -248,7 +251,7 @@ def pack(done: Mapping[str, object]) -> str:
     return b64encode(zlib.compress(body.encode(), 1)).decode() if done else ""
 
 
-def unpack(packed: str) -> dict[str, Any]:
+def unpack(packed: str) -> dict[str, Rows]:
     """Return what :func:`pack` was given; nothing if it cannot be read."""
     try:
         found = json.loads(zlib.decompress(b64decode(packed))) if packed else {}
