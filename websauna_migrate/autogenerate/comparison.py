@@ -37,8 +37,12 @@ from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import AUTOMATIC
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.rename.candidates import RenameCandidate, rename_candidates
-from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames
+from websauna_migrate.autogenerate.renames import (
+    NO_RENAMES,
+    RenameCandidate,
+    Renames,
+    rename_candidates,
+)
 from websauna_migrate.base_errors import MigrationError
 
 

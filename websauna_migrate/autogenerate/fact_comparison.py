@@ -14,8 +14,7 @@ from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.autogenerate.package_objects import Key
-from websauna_migrate.autogenerate.rename.renamed_facts import renamed_facts
-from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames
+from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames, renamed_facts
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Constraint, Index, MetaData, Table, event
 from sqlalchemy.engine import Connection, Dialect
@@ -24,10 +24,9 @@ from websauna_migrate.facts.model_ddl import (
     ModelsNotCreated,
     create_types,
     dialect_creates,
+    open_parameters,
     used_sequences,
 )
-from websauna_migrate.facts.one_message import NotRecorded, recorded, send_in_one_message
-from websauna_migrate.facts.open_parameters import open_parameters
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.foreign_key_links import is_dangling
 from websauna_migrate.models.ownership import Ownership
@@ -37,6 +36,10 @@ from websauna_migrate.models.sqlalchemy_internals import (
     keys_as_they_are,
     types_of_metadata,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.default import DefaultExecutionContext
+    from sqlalchemy.engine.interfaces import DBAPICursor
 
 
 @dataclass(frozen=True)
@@ -374,3 +377,53 @@ def placed_text(text: str, schemas: Mapping[str, str]) -> str:
             scratch = f'"{scratch}"'
         text = re.sub(rf"{re.escape(quoted)}(?=\s*\.)", scratch, text)
     return text
+
+
+# Statements that are recorded in place of being executed, and sent as one message
+
+#: Drivers that send several statements in one message.
+DRIVERS = frozenset({"psycopg2", "psycopg"})
+
+
+class NotRecorded(Exception):
+    """A listener of the models executes a statement whose answer it may read."""
+
+
+@contextmanager
+def recorded(connection: Connection) -> Iterator[list[str]]:
+    """Record the DDL that is executed within the block; nothing is sent.
+
+    :raises NotRecorded: if something else is executed
+    """
+    found: list[str] = []
+
+    def execute(
+        cursor: DBAPICursor,
+        statement: str,
+        parameters: object,
+        context: DefaultExecutionContext | None,
+    ) -> bool | None:
+        if context is None or context.root_connection is not connection:
+            return None
+        if not context.isddl or parameters:
+            raise NotRecorded
+        found.append(statement)
+        return True
+
+    event.listen(connection.engine, "do_execute", execute)
+    try:
+        yield found
+    finally:
+        event.remove(connection.engine, "do_execute", execute)
+
+
+def send_in_one_message(connection: Connection, statements: Sequence[str]) -> None:
+    """Send statements to PostgreSQL: in one message where the driver can, else one by one."""
+    if connection.dialect.driver not in DRIVERS:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    elif statements:
+        cursor = connection.connection.cursor()
+        # With parameters, though there are none, the driver reads the doubled % as one.
+        cursor.execute(";\n".join(statements), {})
+        cursor.close()

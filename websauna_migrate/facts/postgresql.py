@@ -10,9 +10,8 @@ from typing import Any
 from sqlalchemy import BigInteger, String, bindparam, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.facts.fact import POSITION, Fact, Pieces, Value
+from websauna_migrate.facts.fact import POSITION, Fact, Pieces, Value, by_true_names
 from websauna_migrate.facts.postgresql_catalogue import BY_UNIT, QUERIES, SCHEMAS, SELDOM
-from websauna_migrate.facts.renamed import Renamed
 from websauna_migrate.facts.written_back import settled
 
 #: The default of a column that takes its values from a sequence of its own.
@@ -82,7 +81,7 @@ def read_postgresql(
         rows = {name: rows_of(connection, query, wanted) for name, query in queries.items()}
     pieces = schema_pieces(found) | {key: facts for _, key, facts in Reading(rows).pieces({})}
     if names:
-        rename = Renamed(names, quote_name).fact
+        rename = by_true_names(names, quote_name)
         pieces = {key: tuple(map(rename, facts)) for key, facts in pieces.items()}
     return names.get(default, default), pieces
 

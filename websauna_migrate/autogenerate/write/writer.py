@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 from alembic.operations import ops
 from alembic.runtime.environment import ProcessRevisionDirectiveFn
 from alembic.util.exc import CommandError
-from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.compare.leaning_keys import keys_that_come, retyped_keys
 from websauna_migrate.autogenerate.compare.renaming import applicable
-from websauna_migrate.autogenerate.compare.unnamed_checks import numbered_check_warnings
 from websauna_migrate.autogenerate.comparison import (
     Comparison,
     command_arguments,
@@ -35,14 +33,13 @@ from websauna_migrate.autogenerate.operations.rendering import (
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.rename.candidates import RenameCandidate, warning_comment
-from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames, bad_rename
+from websauna_migrate.autogenerate.renames import NO_RENAMES, RenameCandidate, Renames, bad_rename
 from websauna_migrate.autogenerate.revision_errors import (
     RevisionFailed,
     not_up_to_date,
     revisions_in_circle,
 )
-from websauna_migrate.autogenerate.write.concurrent_indexes import without_concurrently
+from websauna_migrate.autogenerate.write.advice import warned
 from websauna_migrate.autogenerate.write.drop_dependencies import (
     Columns,
     dropped_by,
@@ -60,10 +57,7 @@ from websauna_migrate.autogenerate.write.given_up_keys import (
 )
 from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
 from websauna_migrate.autogenerate.write.keys_apart import script_of_keys, take_out
-from websauna_migrate.autogenerate.write.lost_values import lost_value_advice
-from websauna_migrate.autogenerate.write.not_null import not_null_advice
 from websauna_migrate.autogenerate.write.package_order import in_order, needs_of
-from websauna_migrate.autogenerate.write.refused_elsewhere import refused_elsewhere
 from websauna_migrate.autogenerate.write.revision_files import (
     complete_imports,
     created,
@@ -606,22 +600,3 @@ def drop_empty_scripts(directives: list[ops.MigrationScript]) -> None:
         if not isinstance(script, ops.MigrationScript)
         or not all(container.is_empty() for container in script.upgrade_ops_list)
     ]
-
-
-def warned(comparison: Comparison, renames: Sequence[str], dialect: Dialect) -> list[str]:
-    """Write warnings and advice into a script, and return the warnings.
-
-    :param renames: warnings of what may have been renamed
-    """
-    operations = comparison.operations
-    advice = [*not_null_advice(operations), *lost_value_advice(operations, dialect)]
-    databases = written_for(comparison.context.autogen_context)
-    plain = [
-        *renames,
-        *numbered_check_warnings(operations, databases),
-        *without_concurrently(comparison.context.generated_revisions),
-        *refused_elsewhere(operations, comparison.owned.tables, databases),
-    ]
-    comments = [warning_comment(plain)] if plain else []
-    comparison.warn([*comments, *(comment for _, comment in advice)])
-    return [*plain, *(warning for warning, _ in advice)]
