@@ -29,7 +29,7 @@ from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_c
 from websauna_migrate.autogenerate.compare.leaning_keys import targets_of
 from websauna_migrate.autogenerate.compare.renaming import Renaming
 from websauna_migrate.autogenerate.compare.unseen_types import UnseenTypes
-from websauna_migrate.autogenerate.completion import complete
+from websauna_migrate.autogenerate.completion import Completion
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, same_name
 from websauna_migrate.autogenerate.operations.model_columns import ModelColumns
 from websauna_migrate.autogenerate.operations.rendering import item_renderer
@@ -150,9 +150,8 @@ class Comparison:
         self.listed: frozenset[Key] | None = None
         if owned.registered.metadata:
             # A partition belongs to its parent, whatever script made it, unless it has a model.
-            models = {owned.key_of(table) for table in owned.tables}
             self.listed = frozenset(
-                key for key in owned.keys if key in models or not reflection.is_child(key)
+                key for key in owned.keys if key in owned.models or not reflection.is_child(key)
             )
             if renames:
                 self.listed |= {(one.schema, one.old) for one in renames.tables}
@@ -212,16 +211,15 @@ class Comparison:
         # A foreign key that is equal goes and comes where the key goes that it leans on.
         changed = {*self.found.by_object, *self.unseen.tables, *self.conditional.tables}
         going = changed | {one[:2] for one in self.reflection.given_up}
+        models = self.owned.models
         equal = {
             key
-            for table in self.owned.tables
-            if (key := self.owned.key_of(table)) in self.found.tables
+            for key, table in models.items()
+            if key in self.found.tables
             and key not in changed
             and not going & set(targets_of(table, self.owned))
         }
-        self.context.tables = tuple(
-            table for table in self.owned.tables if self.owned.key_of(table) not in equal
-        )
+        self.context.tables = tuple(table for key, table in models.items() if key not in equal)
         # Alembic asks of each table that is listed whether it is the package's.
         assert self.listed is not None
         self.context.inspector = self.reflection.inspector(
@@ -256,8 +254,19 @@ class Comparison:
         """Add what Alembic does not compare, before the package's own hooks see it."""
         assert self.found is not None and self.unseen is not None
         assert self.conditional is not None
-        context = self.context.autogen_context
-        complete(self.renaming, self.found, self.unseen, self.conditional, context, directives)
+        for script in directives:
+            for upgrade, downgrade in zip(
+                script.upgrade_ops_list, script.downgrade_ops_list, strict=True
+            ):
+                Completion(
+                    self.renaming,
+                    self.found,
+                    self.unseen,
+                    self.conditional,
+                    self.context.autogen_context,
+                    upgrade,
+                ).run()
+                upgrade.reverse_into(downgrade)
         self._columns = ModelColumns(directives)
 
     def restore_models(self) -> None:
@@ -280,11 +289,11 @@ class Comparison:
         """
         assert self.found is not None
         key = (self.owned.normal(schema), table)
-        sides = (self.found.database_facts, old), (self.found.model_facts, new)
+        sides = (self.found.in_database, old), (self.found.in_models, new)
         kinds = [
             (one.get("type"), one.get("not null"))
             for facts, name in sides
-            for one in facts.get(key, ())
+            for one in facts(key)
             if one.kind == "column" and same_name(one.name, name, self.found.models)
         ]
         return len(kinds) == 2 and kinds[0] == kinds[1]

@@ -59,14 +59,21 @@ class FoundDifferences:
         return frozenset(self.key_of(one) for one in self.database.objects if one.kind == "table")
 
     @cached_property
-    def database_facts(self) -> Mapping[Key, Sequence[Fact]]:
-        """The facts of the database by the key of the table or type."""
-        return self.database.by_key
-
-    @cached_property
     def model_facts(self) -> Mapping[Key, Sequence[Fact]]:
         """The facts of the models by the key of the table or type."""
         return self.models.by_key
+
+    @cached_property
+    def _database_facts(self) -> Mapping[Key, Sequence[Fact]]:
+        return self.database.by_key
+
+    def in_database(self, key: Key) -> Sequence[Fact]:
+        """Return the facts of a table or type, and of its parts, in the database."""
+        return self._database_facts.get(key, ())
+
+    def in_models(self, key: Key) -> Sequence[Fact]:
+        """Return the facts of a table or type, and of its parts, in the models."""
+        return self.model_facts.get(key, ())
 
     def of(self, key: Key) -> Sequence[Difference]:
         """Return what differs in a table that both sides have."""
@@ -85,6 +92,11 @@ class FoundDifferences:
     def key_of(self, fact: Fact) -> Key:
         """Return the normal key of the table or type that a fact is a part of."""
         return self.models.key_of(fact)
+
+
+def columns_in(facts: Iterable[Fact]) -> dict[str, Fact]:
+    """Return the columns among facts of a table by name."""
+    return {one.name: one for one in facts if one.kind == "column"}
 
 
 def told(one: Difference) -> str:

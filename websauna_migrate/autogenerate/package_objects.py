@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Table
 
@@ -26,6 +26,18 @@ from websauna_migrate.revision_scripts.written_types import (
 
 #: Schema and name; ``None`` is the database's default schema.
 Key = tuple[str | None, str]
+
+
+class TableOperation(Protocol):
+    """An operation of Alembic's that is about one table."""
+
+    @property
+    def schema(self) -> str | None:
+        """The table's schema."""
+
+    @property
+    def table_name(self) -> str | None:
+        """The table's name."""
 
 
 #: What Alembic itself asks ``include_object`` about.
@@ -164,6 +176,11 @@ class PackageObjects:
         """The package's tables of the models, those that are referred to first."""
         return self.ownership.tables_of(self.package)
 
+    @cached_property
+    def models(self) -> Mapping[Key, Table]:
+        """The package's tables of the models by schema and name."""
+        return {self.key_of(table): table for table in self.tables}
+
     def owns(self, schema: str | None, name: str) -> bool:
         """Tell whether a table is the package's."""
         return self.owner_of(schema, name) == self.package
@@ -181,9 +198,10 @@ class PackageObjects:
         normal = self.normal(schema)
         return [(normal, name), *([(self.default_schema, name)] if normal is None else [])]
 
-    def key_of(self, table: Table) -> Key:
-        """Return schema and name of a model's table."""
-        return self.normal(table.schema), str(table.name)
+    def key_of(self, what: Table | TableOperation) -> Key:
+        """Return schema and name of a model's table, or of the one that an operation is about."""
+        name = what.name if isinstance(what, Table) else what.table_name
+        return self.normal(what.schema), str(name)
 
     @cached_property
     def _owners(self) -> Mapping[Key, str]:

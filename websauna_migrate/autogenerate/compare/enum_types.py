@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.compare.domains import domain_changes, domain_drop
-from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, columns_in
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange, constant
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
@@ -168,8 +168,7 @@ class NamedTypes:
             for op in changes.ops
             if isinstance(op, ops.AlterColumnOp) and op.modify_type is not None
         }
-        facts = self.found.database_facts.get(key, ())
-        there = {one.name: one for one in facts if one.kind == "column"}
+        there = columns_in(self.found.in_database(key))
         for column in table.columns:
             if column.name in changing or column.name not in there:
                 continue

@@ -15,6 +15,7 @@ from websauna_migrate.alembic_adapter.autogenerate_internals import parts_that_c
 from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.compare.constraints import is_for_others, sides
 from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
+from websauna_migrate.autogenerate.fact_comparison import columns_in
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
@@ -67,7 +68,7 @@ class IndexComparison:
         self.connection = context.connection
         self.dialect = self.connection.dialect.name
         self.owned = owned
-        self.columns = [one.name for one in facts if one.kind == "column"]
+        self.columns = [*columns_in(facts)]
         keys = [
             one
             for one in facts

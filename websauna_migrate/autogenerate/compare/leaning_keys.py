@@ -46,21 +46,21 @@ def freed_keys(
         be dropped while the key is there
     """
     inner = [
-        (owned.normal(op.schema), op.table_name, one)
+        (owned.key_of(op), one)
         for op in upgrade.ops
         if isinstance(op, ops.ModifyTableOps)
         for one in op.ops
     ]
     changed: dict[tuple[str | None, str, str], tuple[str, ...]] = {
-        (schema, name, op.column_name): getattr(op, "only", ())
-        for schema, name, op in inner
+        (*changing, op.column_name): getattr(op, "only", ())
+        for changing, op in inner
         if isinstance(op, ops.AlterColumnOp) and op.modify_type is not None
     }
-    gone = {(schema, name, columns_of_dropped_key(op)) for schema, name, op in inner}
+    gone = {(*changing, columns_of_dropped_key(op)) for changing, op in inner}
     gone.update(given_up)
     key = owned.key_of(table)
     equal = [*equal_parts(found, key)]
-    leads = [ordered_columns(op) for schema, name, op in inner if (schema, name) == key]
+    leads = [ordered_columns(op) for changing, op in inner if changing == key]
     kept = [columns_of(one.fact) for one in equal if is_index(one.fact)]
     for one in equal:
         model = known.model_constraint(one.fact)

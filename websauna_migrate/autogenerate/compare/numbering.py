@@ -39,8 +39,8 @@ def numbering_changes(key: Key, found: FoundDifferences, *, first: bool) -> Iter
         differs = found.of_column(key, column)
         if not numbers_itself(differs):
             continue
-        old = Numbering.of(found.database_facts[key], column, default)
-        new = Numbering.of(found.model_facts[key], column, default)
+        old = Numbering.of(found.in_database(key), column, default)
+        new = Numbering.of(found.in_models(key), column, default)
         place = ("change_numbering", key[0], f"{key[1]}.{column}")
         between = NO_NUMBER if "type" in differs and not (old.identity and new.identity) else None
         if between is None and not first:

@@ -19,7 +19,12 @@ from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dial
 from websauna_migrate.autogenerate.compare.constraints import KINDS, constraint_addition
 from websauna_migrate.autogenerate.compare.definitions import made_index
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, branches, on_dialect
+from websauna_migrate.autogenerate.operations.script_op import (
+    ScriptOp,
+    branches,
+    on_dialect,
+    single,
+)
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, computed_columns
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
@@ -54,7 +59,7 @@ def applicable(renames: Renames, owned: PackageObjects, reflection: Reflection) 
 
     :raises UsageError: for one that the database or the models contradict
     """
-    models = {(owned.normal(table.schema), table.name): table for table in owned.tables}
+    models = owned.models
     tables = []
     for one in renames.tables:
         schema = owned.normal(one.schema)
@@ -114,7 +119,7 @@ class Renaming:
     ) -> None:
         self.owned = owned
         self.reflection = reflection
-        self.models = {(owned.normal(table.schema), table.name): table for table in owned.tables}
+        self.models = owned.models
         self.plain = renames
         self.known = renames.beside(others)
         self.renames = replace(
@@ -189,11 +194,10 @@ class Renaming:
             (op for op in upgrade.ops if isinstance(op, EnumChange) and model in op.columns), None
         )
         changes = [
-            inner
-            for op in upgrade.ops
-            if isinstance(op, ops.ModifyTableOps) and op.table_name == one.table
-            for inner in op.ops
-            if isinstance(inner, ops.AlterColumnOp) and inner.column_name == one.new
+            op
+            for op in single(upgrade)
+            if isinstance(op, ops.AlterColumnOp)
+            and (op.table_name, op.column_name) == (one.table, one.new)
         ]
         before = Existing(model.type, bool(model.nullable), model.server_default, model.comment)
         if changes or values is not None:
@@ -299,10 +303,9 @@ class Renaming:
 
     def translated(self, key: Key, kind: str, facts: Any) -> Any:
         """Return facts about a constraint as they are once tables and columns are renamed."""
-        copy = {**facts, "name": facts["name"]}
-        for name in ("constrained_columns", "column_names", "referred_columns"):
-            if copy.get(name):
-                copy[name] = list(copy[name])
+        copy = {
+            name: list(value) if isinstance(value, list) else value for name, value in facts.items()
+        }
         old_table = self.plain.old_table(*key)
         one = copy if kind == "pk_constraint" else [copy]
         self.known.translate(kind, key[0], old_table, one)

@@ -25,7 +25,7 @@ from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dial
 from websauna_migrate.autogenerate.compare.by_hand import by_hand
 from websauna_migrate.autogenerate.compare.columns import TYPE
 from websauna_migrate.autogenerate.compare.leaning_keys import ends
-from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, columns_in
 from websauna_migrate.autogenerate.operations.column_types import UnfitType
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.type_change import (
@@ -135,12 +135,10 @@ class UnseenTypes:
 
     def find(self) -> None:
         """Find the columns."""
-        for table in self.owned.tables:
-            key = self.owned.key_of(table)
+        for key, table in self.owned.models.items():
             if key not in self.found.tables:
                 continue
-            facts = self.found.database_facts.get(key, ())
-            there = {one.name for one in facts if one.kind == "column"}
+            there = columns_in(self.found.in_database(key))
             for column in table.columns:
                 name = str(column.name)
                 if name in there and not TYPE & self.found.of_column(key, name).keys():

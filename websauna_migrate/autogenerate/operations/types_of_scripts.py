@@ -61,7 +61,7 @@ def types_that_go(
     for op in chain.from_iterable(map(single, operations)):
         if not isinstance(op, (ops.DropTableOp, ops.DropColumnOp, ops.AlterColumnOp)):
             continue
-        key = (owned.normal(op.schema), op.table_name)
+        key = owned.key_of(op)
         if isinstance(op, ops.DropTableOp):
             for column in columns_that_come_back(op):
                 yield key, str(column.name), column, "type"

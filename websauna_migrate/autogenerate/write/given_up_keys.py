@@ -56,11 +56,7 @@ def keys_to_dropped(
 
     :param packages: those that get one
     """
-    dropped = {
-        (owned.normal(op.schema), str(op.table_name))
-        for op in operations
-        if isinstance(op, ops.DropTableOp)
-    }
+    dropped = {owned.key_of(op) for op in operations if isinstance(op, ops.DropTableOp)}
     found = foreign_keys(owned, reflection) if dropped else []
     return [one for one in found if one[3][:2] in dropped and one[0] not in packages]
 
