@@ -13,10 +13,10 @@ import sys
 import time
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.database.cache import Cache, program_version
 from websauna_migrate.planning.revisions import ATTRIBUTES, Literals, Revision, plain_revision
@@ -31,10 +31,9 @@ from websauna_migrate.revision_scripts.script_files import (
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.accesses import Access
-    from websauna_migrate.revision_scripts.enum_values import TypeHistory
 
 #: What must be the same for an index to be read: how texts are read, and what a docstring becomes.
-READER = f"10 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
+READER = f"11 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
     ATTRIBUTES
 )
 
@@ -43,9 +42,6 @@ NO_STAMP: Stamp = (0, 0, 0, 0)
 
 #: The length of a SHA-256 in hexadecimal.
 DIGEST = 64
-
-#: What a script's ``upgrade()`` does, and what it says of enum types.
-Upgrade: TypeAlias = "tuple[tuple[Access, ...], TypeHistory]"
 
 COMMON = frozenset({"id", "down_revisions", "doc"})
 
@@ -185,8 +181,8 @@ class ScriptIndex:
             self._write()
         return found
 
-    def upgrade(self, path: str) -> Upgrade:
-        """Return what a script's ``upgrade()`` does, and what it says of enum types.
+    def upgrade(self, path: str) -> tuple[Access, ...]:
+        """Return what a script's ``upgrade()`` does.
 
         :raises ScriptError: if the script is no valid Python
         """
@@ -198,11 +194,11 @@ class ScriptIndex:
             source = Path(path).read_bytes()
             digest = checksum_of(source)
             if digest not in self._done:
-                from websauna_migrate.revision_scripts.script_reader import read_upgrade
+                from websauna_migrate.revision_scripts.script_reader import read_effects
 
-                self._done[digest] = rows_of(read_upgrade(source, path))
+                self._done[digest] = [*map(astuple, read_effects(source, path))]
         self._used[digest] = self._done[digest]
-        return upgrade_of(self._used[digest])
+        return accesses_in(self._used[digest])
 
     def save(self) -> None:
         """Keep what scripts do, unless all of it was known before."""
@@ -222,24 +218,15 @@ def read_literals(source: bytes) -> Literals | None:
     return script_literals.read_literals(source)
 
 
-def rows_of(upgrade: Upgrade) -> list[object]:
-    """Return what a script does as JSON can keep it."""
-    accesses, types = upgrade
-    return [[astuple(access) for access in accesses], types.values, types.altered]
-
-
-def upgrade_of(rows: list[Any]) -> Upgrade:
-    """Return what :func:`rows_of` was given."""
+def accesses_in(rows: Iterable[Iterable[Any]]) -> tuple[Access, ...]:
+    """Return what a script does, as JSON kept it."""
     # Few commands need these.
     from websauna_migrate.planning.accesses import Access
-    from websauna_migrate.revision_scripts.enum_values import TypeHistory
 
-    accesses = []
-    for row in rows[0]:
-        kept: Any = [tuple(value) if isinstance(value, list) else value for value in row]
-        accesses.append(Access(*kept))
-    values = tuple((name, tuple(given)) for name, given in rows[1])
-    return tuple(accesses), TypeHistory(values, tuple(rows[2]))
+    kept: Iterable[list[Any]] = (
+        [tuple(value) if isinstance(value, list) else value for value in row] for row in rows
+    )
+    return tuple(Access(*row) for row in kept)
 
 
 def pack(done: Mapping[str, object]) -> str:

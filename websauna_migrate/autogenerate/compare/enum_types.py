@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -452,13 +453,12 @@ def last_values(
     :returns: ``None`` if no script says so, or a later one changes the type by SQL of its own
     """
     found: dict[str, tuple[str, ...]] = {}
-    for revision in revisions:
-        history = snapshot.types[revision.package, revision.id]
-        for old, new in history.renames():
-            if old in found:
-                found[new] = found.pop(old)
-        values = history.last(key[1])
-        if values is None and history.alters(key[1]) and not history.renames():
-            found.pop(key[1], None)
-        found.update(history.values)
+    accesses = (snapshot.effects[one.package, one.id] for one in revisions)
+    for access in chain.from_iterable(accesses):
+        if access.kind == "rename_type" and access.name in found:
+            found[str(access.new_name)] = found.pop(access.name)
+        elif access.kind in ("create_type", "use_type", "alter_type") and access.values:
+            found[access.name] = access.values
+        elif access.kind == "alter_type":
+            found.pop(access.name, None)
     return found.get(key[1])
