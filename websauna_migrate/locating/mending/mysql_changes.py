@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from websauna_migrate.facts.fact import AS_WRITTEN, Fact
-from websauna_migrate.facts.mysql import column_definition
+from websauna_migrate.facts.mysql import column_definition, quoted
 from websauna_migrate.locating.mending.statements import (
     COLUMNS,
     CONSTRAINTS_GO,
@@ -21,8 +21,6 @@ from websauna_migrate.locating.mending.statements import (
     Statement,
     is_foreign,
 )
-
-__all__ = ["MySQLMender"]
 
 #: The beginning of an index that is no primary key.
 KEY = re.compile(r"((?!PRIMARY)(?:\w+ )?KEY) \(")
@@ -101,7 +99,7 @@ class MySQLMender(Mender):
 
     def in_query(self, relation: Fact) -> str:
         """Return a table or view as it stands in the queries of views."""
-        return f"`{relation.name.replace('`', '``')}`"
+        return quoted(relation.name)
 
     def view(self, fact: Fact) -> str:
         """Return the statement that makes a view."""

@@ -9,11 +9,9 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import POSITION, Fact, Value
 from websauna_migrate.facts.postgresql import OWN, make_name
 from websauna_migrate.locating.mending.postgresql_numbering import SERIALS, PostgreSQLNumbering
-from websauna_migrate.locating.mending.postgresql_objects import changed_options
 from websauna_migrate.locating.mending.statements import (
     COLUMNS,
     KEYS,
-    LAST,
     TABLES,
     NotWritten,
     Statement,
@@ -144,23 +142,7 @@ class PostgreSQLMender(PostgreSQLNumbering):
     def change_table(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what changes a table."""
         alter, value = f"ALTER TABLE {self.table(fact)}", wanted.get(attribute)
-        if attribute == "persistence":
-            yield Statement(COLUMNS, f"{alter} SET {'UNLOGGED' if value else 'LOGGED'}")
-        elif attribute == "options":
-            for clause in changed_options(fact.get(attribute), value):
-                yield Statement(COLUMNS, f"{alter} {clause}")
-        elif attribute == "options of TOAST":
-            for clause in changed_options(fact.get(attribute), value):
-                text = re.sub(r"([(,] ?)", r"\1toast.", clause)
-                yield Statement(COLUMNS, f"{alter} {text}")
-        elif attribute == "row security":
-            yield Statement(LAST, f"{alter} {'ENABLE' if value else 'DISABLE'} ROW LEVEL SECURITY")
-        elif attribute == "row security for the owner":
-            yield Statement(LAST, f"{alter} {'FORCE' if value else 'NO FORCE'} ROW LEVEL SECURITY")
-        elif attribute == "replica identity":
-            # One by an index is said by the index, later.
-            yield Statement(COLUMNS, f"{alter} REPLICA IDENTITY {str(value or 'default').upper()}")
-        elif attribute == "inherits":
+        if attribute == "inherits":
             for one in names_in(fact.get("inherits")) - names_in(value):
                 yield Statement(COLUMNS, f"{alter} NO INHERIT {one}")
             for one in names_in(value) - names_in(fact.get("inherits")):
@@ -173,11 +155,6 @@ class PostgreSQLMender(PostgreSQLNumbering):
                 bound = wanted.get("partition bound")
                 text = f"ALTER TABLE {new} ATTACH PARTITION {self.table(fact)} {bound}"
                 yield Statement(KEYS, text)
-        elif attribute == "access method":
-            yield Statement(COLUMNS, f"{alter} SET ACCESS METHOD {value or 'heap'}")
-        elif attribute == "tablespace":
-            place = self.quoted(str(value or "pg_default"))
-            yield Statement(LAST, f"{alter} SET TABLESPACE {place}")
         elif attribute == "of type":
             yield Statement(COLUMNS, f"{alter} {f'OF {value}' if value else 'NOT OF'}")
         else:
@@ -249,16 +226,6 @@ class PostgreSQLMender(PostgreSQLNumbering):
             yield Statement(COLUMNS, f"{alter} SET GENERATED {str(value).upper()}")
         elif attribute == "generated":
             yield from self.change_generated(fact, wanted, alter)
-        elif attribute == "storage":
-            yield Statement(COLUMNS, f"{alter} SET STORAGE {value or 'DEFAULT'}")
-        elif attribute == "compression":
-            how = {"p": "pglz", "l": "lz4"}.get(str(value), "default")
-            yield Statement(COLUMNS, f"{alter} SET COMPRESSION {how}")
-        elif attribute == "statistics target":
-            yield Statement(COLUMNS, f"{alter} SET STATISTICS {-1 if value is None else value}")
-        elif attribute == "options":
-            for clause in changed_options(fact.get(attribute), value):
-                yield Statement(COLUMNS, f"{alter} {clause}")
         elif attribute != POSITION:
             raise NotWritten(f"its {attribute} has to be set by hand")
 

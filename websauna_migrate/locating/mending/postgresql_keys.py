@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from websauna_migrate.enums import literal
 from websauna_migrate.facts.fact import Fact
-from websauna_migrate.locating.mending.postgresql_objects import PostgreSQLObjects, changed_options
+from websauna_migrate.locating.mending.postgresql_objects import PostgreSQLObjects
 from websauna_migrate.locating.mending.statements import (
     CONSTRAINTS_GO,
     FIRST,
@@ -78,16 +77,6 @@ class PostgreSQLKeys(PostgreSQLObjects):
             yield from self.replace(fact, wanted)
         elif attribute in ("not valid", "index not valid") and not value:
             yield Statement(LAST, f"REINDEX INDEX {self.name(fact, fact.name)}")
-        elif attribute == "index options":
-            for clause in changed_options(fact.get(attribute), value):
-                yield Statement(LAST, f"ALTER INDEX {self.name(fact, fact.name)} {clause}")
-        elif attribute == "index comment":
-            text = "NULL" if value is None else literal(str(value))
-            yield Statement(LAST, f"COMMENT ON INDEX {self.name(fact, fact.name)} IS {text}")
-        elif attribute in ("tablespace", "index tablespace"):
-            place = self.quoted(str(value or "pg_default"))
-            text = f"ALTER INDEX {self.name(fact, fact.name)} SET TABLESPACE {place}"
-            yield Statement(LAST, text)
         elif attribute == "clustered":
             rank, how = (LAST, f"CLUSTER ON {name}") if value else (FIRST, "SET WITHOUT CLUSTER")
             yield Statement(rank, f"{alter} {how}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from websauna_migrate.autogenerate.compare.attributes import STATEMENTS, changed_options
 from websauna_migrate.autogenerate.compare.numbering import (
     go_on,
     identity_options,
@@ -30,8 +31,6 @@ from websauna_migrate.locating.mending.statements import (
     views_of,
 )
 
-__all__ = ["PostgreSQLObjects", "changed_options"]
-
 #: How statements call an object, where that is not the word of facts in capitals.
 WORDS = {
     "enum type": "TYPE",
@@ -45,6 +44,9 @@ ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
 
 #: What stands on a table and is called by it.
 ON_TABLE = frozenset({"trigger", "rule", "policy"})
+
+#: Attributes of a table that are changed behind all else.
+LATE = ("row security", "row security for the owner", "tablespace")
 
 FIRING = {None: "ENABLE", "disabled": "DISABLE", "on replicas": "ENABLE REPLICA"}
 
@@ -128,8 +130,15 @@ class PostgreSQLObjects(Mender):
 
     def change(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what gives an object an attribute of another one."""
+        value = wanted.get(attribute)
         if attribute == "comment":
-            yield self.commented(fact, wanted.get("comment"))
+            yield self.commented(fact, value)
+            return
+        write = STATEMENTS.get((fact.kind, attribute))
+        if write is not None and attribute != "not valid":
+            whole = fact.kind in ("table", "column") and attribute not in LATE
+            text = write(fact, self.table(fact), value, fact.get(attribute))
+            yield from [Statement(COLUMNS if whole else LAST, text)] if text else []
             return
         method = getattr(self, f"change_{fact.kind.replace(' ', '_')}", None)
         if method is None:
@@ -195,7 +204,7 @@ class PostgreSQLObjects(Mender):
         if attribute == "definition":
             yield from self.replace(fact, wanted)
         elif attribute == "options":
-            for clause in changed_options(fact.get("options"), wanted.get("options")):
+            for clause in changed_options(wanted.get("options"), fact.get("options")):
                 yield Statement(LAST, f"ALTER {self.called(fact)} {clause}")
         else:
             raise NotWritten(f"its {attribute} has to be set by hand")
@@ -395,15 +404,3 @@ def values_of(fact: Fact) -> list[str]:
     """Return the values of an enum type."""
     found = fact.get("values")
     return [*found] if isinstance(found, tuple) else []
-
-
-def changed_options(have: Value, want: Value) -> Iterator[str]:
-    """Yield the clauses that give an object other options, as facts have them."""
-    old, new = (
-        dict(part.partition("=")[::2] for part in str(value or "").split(", ") if part)
-        for value in (have, want)
-    )
-    if given := [f"{name} = {text}" for name, text in new.items() if old.get(name) != text]:
-        yield f"SET ({', '.join(given)})"
-    if gone := [name for name in old if name not in new]:
-        yield f"RESET ({', '.join(gone)})"

@@ -21,8 +21,6 @@ from websauna_migrate.locating.mending.statements import (
     Statement,
 )
 
-__all__ = ["SQLiteMender"]
-
 #: Attributes of a column that are written with it.
 KNOWN = frozenset(
     {POSITION, "type", "not null", "default", "generated", "collation", "autoincrement"}

@@ -12,27 +12,6 @@ from sqlalchemy.engine import Dialect
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Facts, Value
 
-__all__ = [
-    "COLUMNS",
-    "CONSTRAINTS_GO",
-    "FIRST",
-    "FOREIGN_KEYS",
-    "KEYS",
-    "LAST",
-    "TABLES",
-    "TYPES",
-    "VIEWS",
-    "VIEWS_GO",
-    "VIEW_KINDS",
-    "Mender",
-    "NotWritten",
-    "Renamed",
-    "Statement",
-    "is_foreign",
-    "reads",
-    "views_of",
-]
-
 #: Statements are run in this order: what stands on columns goes before them, and comes after them.
 VIEWS_GO, FIRST, CONSTRAINTS_GO, TYPES, TABLES, COLUMNS, KEYS, FOREIGN_KEYS, VIEWS, LAST = range(10)
 
