@@ -169,7 +169,12 @@ class ScriptIndex:
                 if source is not None:
                     digest = checksum_of(source)
                     place = digests.get(digest)
-                    literals = read_literals(source) if place is None else known.literals(place)
+                    literals = None if place is None else known.literals(place)
+                    if place is None:
+                        # Mostly, it is not needed.
+                        from websauna_migrate.revision_scripts import script_literals
+
+                        literals = script_literals.read_literals(source)
                     stamp = stamp if is_settled(stamp, now) else NO_STAMP
                     # One that cannot be told by its stamp yet is known by its text.
                     changed |= literals is not None and (place is None or stamp is not NO_STAMP)
@@ -208,14 +213,6 @@ class ScriptIndex:
 
     def _write(self) -> None:
         self._cache.write("scripts", self._key, self._known.plain())
-
-
-def read_literals(source: bytes) -> Literals | None:
-    """Return what the text of a script says; ``None`` if only an import can tell."""
-    # Mostly, it is not needed.
-    from websauna_migrate.revision_scripts import script_literals
-
-    return script_literals.read_literals(source)
 
 
 def accesses_in(rows: Iterable[Iterable[Any]]) -> tuple[Access, ...]:

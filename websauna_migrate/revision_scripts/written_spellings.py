@@ -119,11 +119,7 @@ def note(found: dict[Place, Written], call: Call, name: str, batch: tuple[object
         if key is not None and isinstance(constraint, str):
             place = 1 if isinstance(batch[1], str) else 2
             node = call.get(place, "condition") if name == "create_check_constraint" else None
-            keep(
-                found,
-                (*key, "constraint", constraint),
-                None if node is None else expression(node, names),
-            )
+            keep(found, (*key, "constraint", constraint), expression(node, names))
         return
     if name in ("create_index", "drop_index"):
         key = batch_key(call, batch, place=1)
@@ -175,17 +171,12 @@ def note_part(found: dict[Place, Written], key: Key, part: ast.expr, names: Name
     call = Call(part, names)
     kind = (names.dotted(part.func) or "").rpartition(".")[2]
     if kind == "CheckConstraint" and isinstance(name := call.value(None, "name"), str):
-        keep(
-            found,
-            (*key, "constraint", name),
-            expression(call.args[0], names) if call.args else None,
-        )
+        keep(found, (*key, "constraint", name), expression(call.get(0), names))
     elif kind == "Column" and isinstance(name := call.value(0, "name"), str):
-        default = call.keywords.get("server_default")
-        value = None if default is None else default_in(default, names)
+        value = default_in(call.keywords.get("server_default"), names)
         for one in call.args:
             if isinstance(one, ast.Call) and names.dotted(one.func) == "sqlalchemy.Computed":
-                value = expression(one.args[0], names) if one.args else None
+                value = expression(next(iter(one.args), None), names)
         keep(found, (*key, "column", name), value)
 
 
@@ -196,17 +187,17 @@ def keep(found: dict[Place, Written], place: Place, value: Written | None) -> No
         found[place] = value
 
 
-def default_in(node: ast.expr, names: Names) -> Written | None:
+def default_in(node: ast.expr | None, names: Names) -> Written | None:
     """Return a server default; a plain string is a literal."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return {"": escaped("'" + node.value.replace("'", "''") + "'")}
     return expression(node, names)
 
 
-def expression(node: ast.expr, names: Names) -> Written | None:
+def expression(node: ast.expr | None, names: Names) -> Written | None:
     """Return an expression: texts, or a function without arguments or a constant of SQLAlchemy."""
     if not isinstance(node, ast.Call):
-        return chosen(node) or None
+        return (None if node is None else chosen(node)) or None
     dotted = names.dotted(node.func) or ""
     name = dotted.rpartition(".")[2]
     if dotted in ("sqlalchemy.text", "sqlalchemy.literal_column") and node.args:
