@@ -149,7 +149,8 @@ class FactComparison:
             scratch place; the message has the grant
         """
         further = tuple(more)
-        names = tuple((table, *new.items()) for table, new in sorted_names(renames))
+        by_table = sorted(renames.constraints.items(), key=str)
+        names = tuple((table, *new.items()) for table, new in by_table)
         key = (renames.everything, names, *map(id, further))
         if key not in self._found:
             self._found[key] = self.compared(renames, further)
@@ -218,11 +219,6 @@ class FactComparison:
     def owner_of(self, table: Table) -> str:
         """Return the package of a table, in words if it has none."""
         return self.ownership.owners.get((table.schema, str(table.name)), "")
-
-
-def sorted_names(renames: Renames) -> list[tuple[Key, Mapping[str, str]]]:
-    """Return the new names of constraints by table, in an order of its own."""
-    return sorted(renames.constraints.items(), key=str)
 
 
 def without_key_names(found: Sequence[Difference]) -> list[Difference]:

@@ -18,7 +18,6 @@ from websauna_migrate.revision_scripts.script_names import Call
 from websauna_migrate.revision_scripts.written_types import (
     Operation,
     Types,
-    needs_batch,
     operations_in,
     types_on,
     written_types,
@@ -165,11 +164,6 @@ class PackageObjects:
 
             known.types[dialects] = types_on(dialects, known.operations, self.normal, is_of)
         return known.types[dialects]
-
-    @property
-    def fails_on_sqlite(self) -> bool:
-        """Whether the package's scripts surely fail on SQLite: they were written for others."""
-        return any(map(needs_batch, self.operations))
 
     @property
     def tables(self) -> tuple[Table, ...]:

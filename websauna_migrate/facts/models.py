@@ -241,14 +241,6 @@ def words_of(exc: Exception) -> str:
     return re.sub(r"0x[0-9a-f]+|\s*\(Background on this error at: [^)]*\)", "", str(exc))
 
 
-def no_value(name: str) -> str:
-    """Return what is to be said of a parameter without a value."""
-    return (
-        f'the parameter ":{name}" has no value, and would be written as NULL. A colon that belongs '
-        "to a text is written with a backslash before it."
-    )
-
-
 @contextmanager
 def unwritable_named(
     tables: Iterable[Table],
@@ -266,7 +258,11 @@ def unwritable_named(
     for table in known:
         for place, name in open_parameters(table):
             place = f'Table "{table.fullname}", {place}'
-            raise ModelsNotCreated(owner_of(table), place, no_value(name), what)
+            problem = (
+                f'the parameter ":{name}" has no value, and would be written as NULL. A colon that '
+                "belongs to a text is written with a backslash before it."
+            )
+            raise ModelsNotCreated(owner_of(table), place, problem, what)
         for key in table.foreign_keys:
             if is_dangling(key):
                 raise no_target(key, owner_of(table), known)

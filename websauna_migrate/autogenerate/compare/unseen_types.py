@@ -39,7 +39,7 @@ from websauna_migrate.models.named_types import named_types
 from websauna_migrate.models.sqlalchemy_internals import variants_of, with_other_variant
 from websauna_migrate.models.type_words import is_castable, name_in, one_word
 from websauna_migrate.revision_scripts.script_names import Names
-from websauna_migrate.revision_scripts.written_types import type_in
+from websauna_migrate.revision_scripts.written_types import needs_batch, type_in
 
 #: A column: the normal key of its table, and its name.
 Place = tuple[Key, str]
@@ -211,7 +211,8 @@ class UnseenTypes:
         """Tell whether the package's scripts may run on a database: it has each type of theirs."""
         if database not in self._runs:
             types = self.owned.types_on(DATABASES[database])
-            fails = database == "sqlite" and self.owned.fails_on_sqlite
+            # Scripts that were written for other databases surely fail on SQLite.
+            fails = database == "sqlite" and any(map(needs_batch, self.owned.operations))
             self._runs[database] = not fails and all(
                 compiled(database, type_) is not None
                 for table, columns in types.items()
