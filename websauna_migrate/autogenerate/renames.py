@@ -239,12 +239,12 @@ def renamed_facts(facts: Facts, renames: Renames) -> Facts:
 NO_SQL = frozenset({"comment", "type", "collation"})
 
 
+@dataclass
 class FactRenamer:
     """Renames what facts speak of."""
 
-    def __init__(self, facts: Facts, renames: Renames) -> None:
-        self.facts = facts
-        self.renames = renames
+    facts: Facts
+    renames: Renames
 
     def fact(self, fact: Fact) -> Fact:
         """Return a fact under the new names."""

@@ -94,7 +94,6 @@ class ScratchModels:
     """
 
     def __init__(self, models: Models, place: Place, cache: Cache) -> None:
-        """Create nothing yet."""
         self.models = models
         self.place = place
         self.cache = cache

@@ -249,7 +249,6 @@ class KeptSequences:
     """Lets no statement of scripts move a sequence for good, in a transaction that is undone."""
 
     def __init__(self) -> None:
-        """Prepare; nothing is kept yet."""
         self._kept = False
         self._connection: Connection | None = None
 

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -34,15 +35,14 @@ class AddedScript(NamedTuple):
     path: str
 
 
+@dataclass
 class GitHistory:
-    """The git repository that a folder is in; it knows nothing where there is none."""
+    """The git repository that a folder is in; it knows nothing where there is none.
 
-    def __init__(self, folder: Path) -> None:
-        """Prepare; nothing is asked yet.
+    :ivar folder: a script directory
+    """
 
-        :param folder: a script directory
-        """
-        self.folder = folder
+    folder: Path
 
     def ask(self, *words: str) -> str | None:
         """Return what git answers without the last line's end; ``None`` if it fails."""

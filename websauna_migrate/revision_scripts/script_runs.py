@@ -6,7 +6,7 @@ import ast
 import builtins
 import sys
 from collections.abc import Collection, Container, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from websauna_migrate.revision_scripts.script_names import Names
 
@@ -110,19 +110,18 @@ def parts_of(node: ast.AST) -> Iterator[ast.AST]:
     return (one for one in parts if not isinstance(one, PLAIN))
 
 
+@dataclass
 class Walk:
-    """One walk through the statements of a function."""
+    """One walk through the statements of a function.
 
-    def __init__(self, names: Names, local: Names, batches: Container[ast.Call]) -> None:
-        """Have found nothing yet.
+    :ivar names: those of the script
+    :ivar local: those of the function as well
+    """
 
-        :param names: those of the script
-        :param local: those of the function as well
-        """
-        self.names = names
-        self.local = local
-        self.batches = batches
-        self.found: list[tuple[ast.Call, str, Runs]] = []
+    names: Names
+    local: Names
+    batches: Container[ast.Call]
+    found: list[tuple[ast.Call, str, Runs]] = field(default_factory=list)
 
     def block(self, statements: Iterable[ast.stmt], runs: Runs) -> Runs | None:
         """Go through statements.

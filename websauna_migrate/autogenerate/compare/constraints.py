@@ -12,6 +12,7 @@ from sqlalchemy import (
     CheckConstraint,
     Constraint,
     ForeignKeyConstraint,
+    Index,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -33,6 +34,7 @@ from websauna_migrate.models.table_order import referenced_key
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
+    from alembic.runtime.environment import NameFilterType
 
 #: Attributes of constraints that need no other constraint: statements change them.
 KEPT = frozenset(
@@ -48,7 +50,7 @@ class ConstraintKind(NamedTuple):
 
     model: type[ColumnCollectionConstraint]
     reading: str
-    filter: str | None = None
+    filter: NameFilterType | None = None
 
 
 KINDS = {
@@ -149,20 +151,14 @@ class ConstraintComparison:
     def included(self, old: Fact | None, model: Constraint | None, new: Fact | None) -> bool:
         """Tell whether the filters of ``env.py`` let a difference through."""
         found = kind_of(old or new or Fact("", "", ""))
-        kind = KINDS[found].filter if found is not None else None
-        if kind is None:
+        if found is None or KINDS[found].filter is None:
             return True
         reflected = None
         if old is not None:
             creation = self.creation(old)
             reflected = creation.to_constraint() if creation is not None else None
-        name = old.name if old is not None else model and model.name
-        item = model if model is not None else reflected
-        if item is None:
-            return True
-        other = reflected if model is not None else None
-        filters: Any = self.context.run_object_filters
-        return bool(filters(item, name, kind, model is None, other))
+        name = old.name if old is not None else None
+        return passes_filters(self.context, model, reflected, name)
 
     # The database's side
 
@@ -297,6 +293,27 @@ class ConstraintComparison:
             one for one in unnamed if words_of(sql_text(one.sqltext, self.connection)) == words
         ]
         return found[0] if len(found) == 1 else None
+
+
+def passes_filters(
+    context: AutogenContext,
+    model: Constraint | Index | None,
+    reflected: Constraint | Index | None,
+    name: str | None = None,
+) -> bool:
+    """Tell whether the filters of ``env.py`` let a constraint or index through.
+
+    :param name: its name, by default that of the model
+    """
+    item = model if model is not None else reflected
+    kind = next((one.filter for one in KINDS.values() if isinstance(item, one.model)), None)
+    if isinstance(item, Index):
+        kind = "index"
+    if item is None or kind is None:
+        return True
+    other = reflected if model is not None else None
+    given = name if name is not None else item.name
+    return context.run_object_filters(item, given, kind, model is None, other)
 
 
 def check_addition(
