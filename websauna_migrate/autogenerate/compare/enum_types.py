@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -241,6 +242,12 @@ class NamedTypes:
         forms = [*self.owned.forms(*key), ("public" if key[0] is None else key[0], key[1])]
         return any(self.owned.snapshot.created.type_origin(*form) for form in forms)
 
+    @cached_property
+    def last_values(self) -> Mapping[str, tuple[str, ...]]:
+        """The values of enum types by the package's scripts, see :func:`last_values`."""
+        snapshot = self.owned.snapshot
+        return last_values(snapshot, snapshot.graph.timeline([self.owned.package]))
+
     def type_there(self, key: Key) -> Fact | None:
         """Return the type that PostgreSQL has; elsewhere the enum type that it has by the scripts.
 
@@ -248,8 +255,7 @@ class NamedTypes:
         """
         if self.on_postgresql:
             return self.reflection.type_of(key)
-        snapshot = self.owned.snapshot
-        values = last_values(snapshot, snapshot.graph.timeline([self.owned.package]), key)
+        values = self.last_values.get(key[1])
         return Fact.make("enum type", "", key[1], {"values": values}) if values else None
 
     def used_by(self, upgrade: ops.UpgradeOps) -> set[Key]:
@@ -442,18 +448,18 @@ def remove_changes(upgrade: ops.UpgradeOps, covered: Iterable[ops.AlterColumnOp]
 
 
 def last_values(
-    snapshot: LoadedScripts, revisions: Iterable[Revision], key: Key
-) -> tuple[str, ...] | None:
-    """Return the values of a type as the last of a package's scripts that says so has them.
+    snapshot: LoadedScripts, revisions: Iterable[Revision]
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the values of enum types by name, as the last of some scripts that says so has them.
 
     Only PostgreSQL can say what values a type has. On other databases the scripts tell, so that a
-    value which was added on a developer's SQLite reaches the PostgreSQL where the script runs.
+    value which was added on a developer's SQLite reaches the PostgreSQL where the script runs. A
+    type that a later script changes by SQL of its own is left out.
 
-    :param revisions: of the package, in the order in which they are applied
-    :returns: ``None`` if no script says so, or a later one changes the type by SQL of its own
+    :param revisions: of a package, in the order in which they are applied
     """
     found: dict[str, tuple[str, ...]] = {}
-    accesses = (snapshot.effects[one.package, one.id] for one in revisions)
+    accesses = (snapshot.all_effects[one.package, one.id] for one in revisions)
     for access in chain.from_iterable(accesses):
         if access.kind == "rename_type" and access.name in found:
             found[str(access.new_name)] = found.pop(access.name)
@@ -461,4 +467,4 @@ def last_values(
             found[access.name] = access.values
         elif access.kind == "alter_type":
             found.pop(access.name, None)
-    return found.get(key[1])
+    return found
