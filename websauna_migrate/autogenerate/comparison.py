@@ -109,29 +109,23 @@ class Comparison:
         environment: PackageEnvironment,
         owned: PackageObjects,
         reflection: Reflection,
+        options: dict[str, Any],
         *,
         renames: Renames = NO_RENAMES,
         others_renames: Renames = NO_RENAMES,
-        keep_types: bool = False,
-        databases: Collection[str] = tuple(DATABASES),
-        compared_for: Collection[str] | None = None,
         arguments: dict[str, Any] | None = None,
     ) -> None:
         """Prepare the comparison.
 
+        :param options: from :func:`compare_options`
         :param others_renames: those that other packages' new scripts make
-        :param keep_types: write custom types as themselves
-        :param databases: what a new script is written for
-        :param compared_for: databases on which types have to be what the models say; default those
         :param arguments: those of Alembic's ``revision`` command
         """
         self.environment = environment
         self.owned = owned
         self.reflection = reflection
         self.renaming = Renaming(owned, reflection, renames, others_renames)
-        self.options = compare_options(
-            owned, keep_types=keep_types, databases=databases, compared_for=compared_for
-        )
+        self.options = options
         self.context = BoundedComparison(
             environment.config,
             environment.scripts,
@@ -329,9 +323,8 @@ def find_changes(
     """
     dialect = reflection.connection.dialect.name
     here = [name for name, dialects in DATABASES.items() if dialect in dialects]
-    comparison = Comparison(
-        environment, owned, reflection, databases=here, compared_for=[*here, *databases]
-    )
+    options = compare_options(owned, databases=here, compared_for=[*here, *databases])
+    comparison = Comparison(environment, owned, reflection, options)
     comparison.run(rows)
     comparison.restore_models()
     return comparison.operations

@@ -53,36 +53,6 @@ ALEMBIC_KINDS = frozenset(
 )
 
 
-class TypesOfScripts:
-    """What the scripts of all packages say of types, read once.
-
-    :ivar types: by the names of dialects
-    """
-
-    def __init__(self, snapshot: LoadedScripts, known: dict[str, Sequence[Operation]]) -> None:
-        """Read nothing yet.
-
-        :param known: the operations of scripts that were read already, by text; gets those read
-        """
-        self._snapshot = snapshot
-        self.known = known
-        self.types: dict[tuple[str, ...], Types] = {}
-
-    @cached_property
-    def operations(self) -> Sequence[tuple[str, Sequence[Operation]]]:
-        """The operations of scripts by package, in the order in which they are applied."""
-        return [
-            (one.package, self.read(script_text(one.path)))
-            for one in self._snapshot.graph.timeline()
-        ]
-
-    def read(self, text: str) -> Sequence[Operation]:
-        """Return the operations of a script by its text."""
-        if text not in self.known:
-            self.known[text] = [*operations_in([text])]
-        return self.known[text]
-
-
 class PackageObjects:
     """What of the models and of the database belongs to one package.
 
@@ -106,20 +76,28 @@ class PackageObjects:
         self.ownership = ownership
         self.snapshot = snapshot
         self.default_schema = default_schema
-        self._types_on = TypesOfScripts(snapshot, {})
+        #: The operations of scripts that were read, by text.
+        self._read: dict[str, Sequence[Operation]] = {}
+        #: The types that scripts of all packages write, by the names of dialects.
+        self._types: dict[tuple[str, ...], Types] = {}
 
     def beside(self, package: str) -> PackageObjects:
         """Return what belongs to another package; who owns which table is found out once."""
         other = PackageObjects(package, self.ownership, self.snapshot, self.default_schema)
-        other.__dict__["_owners"] = self._owners
-        other._types_on = self._types_on
+        vars(other).update(_owners=self._owners, _read=self._read, _types=self._types)
         return other
 
     def over(self, snapshot: LoadedScripts) -> PackageObjects:
         """Return what belongs to the package once there are more scripts; each is read once."""
         made = PackageObjects(self.package, self.ownership, snapshot, self.default_schema)
-        made._types_on = TypesOfScripts(snapshot, self._types_on.known)
+        made._read = self._read
         return made
+
+    def operations_of(self, text: str) -> Sequence[Operation]:
+        """Return the operations of a script by its text."""
+        if text not in self._read:
+            self._read[text] = [*operations_in([text])]
+        return self._read[text]
 
     @property
     def registered(self) -> MigrationPackage:
@@ -135,7 +113,7 @@ class PackageObjects:
     @cached_property
     def operations(self) -> tuple[Operation, ...]:
         """The operations of the package's scripts, in the order in which they are applied."""
-        return tuple(one for text in self.scripts for one in self._types_on.read(text))
+        return tuple(one for text in self.scripts for one in self.operations_of(text))
 
     def older_operations(self, squashed: Iterable[str] | None) -> Sequence[Operation]:
         """Return the operations of the scripts before a new one.
@@ -144,7 +122,7 @@ class PackageObjects:
         """
         if squashed is None:
             return self.operations
-        return [one for path in squashed for one in self._types_on.read(script_text(path))]
+        return [one for path in squashed for one in self.operations_of(script_text(path))]
 
     @cached_property
     def written_types(self) -> Types:
@@ -156,14 +134,17 @@ class PackageObjects:
 
         :param dialects: the names of SQLAlchemy's dialects that run on it
         """
-        known = self._types_on
-        if dialects not in known.types:
+        if dialects not in self._types:
 
             def is_of(package: str, key: Key) -> bool:
                 return self.owner_of(*key) in (package, None)
 
-            known.types[dialects] = types_on(dialects, known.operations, self.normal, is_of)
-        return known.types[dialects]
+            scripts = (
+                (one.package, self.operations_of(script_text(one.path)))
+                for one in self.snapshot.graph.timeline()
+            )
+            self._types[dialects] = types_on(dialects, scripts, self.normal, is_of)
+        return self._types[dialects]
 
     @property
     def tables(self) -> tuple[Table, ...]:

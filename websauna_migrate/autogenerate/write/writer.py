@@ -22,6 +22,7 @@ from websauna_migrate.autogenerate.compare.renaming import applicable
 from websauna_migrate.autogenerate.comparison import (
     Comparison,
     command_arguments,
+    compare_options,
     foreign_code_named,
 )
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
@@ -116,7 +117,6 @@ class ScriptWriter:
         self.take_snapshot = take_snapshot
         self.requires = tuple(requires)
         self.arguments = dict(arguments)
-        self.keep_types = settings.render_types == "keep"
         self.renames = renames
         #: An answer holds where the scripts are written once more.
         self.ask: Callable[..., bool] | None = cache(ask) if ask else None
@@ -372,6 +372,11 @@ class ScriptWriter:
         self.require_new_identifier(snapshot, name)
         require_up_to_date(snapshot, name, rows, {one.revision for one in self.written})
         owned = self.owned_by(name)
+        options = compare_options(
+            owned,
+            keep_types=self.settings.render_types == "keep",
+            databases=self.settings.databases_of(name),
+        )
         renames = applicable(self.renames, owned, reflection)
         self.renamed |= {one.option for one in renames.everything}
         rejected: list[RenameCandidate] = []
@@ -380,10 +385,9 @@ class ScriptWriter:
                 snapshot.environments[name],
                 owned,
                 reflection,
+                options,
                 renames=renames,
                 others_renames=self.made_renames,
-                keep_types=self.keep_types,
-                databases=self.settings.databases_of(name),
                 arguments=self.arguments,
             )
             keys: list[TableChanges] = []
