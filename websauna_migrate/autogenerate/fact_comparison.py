@@ -158,11 +158,7 @@ class FactComparison:
 
     def compared(self, renames: Renames, more: Sequence[Table]) -> FoundDifferences:
         """Compare."""
-        tables = [
-            table
-            for package in sorted(set(self.ownership.owners.values()))
-            for table in self.ownership.tables_of(package)
-        ]
+        tables = [*self.ownership.tables]
         tables += [table for table in more if table not in tables]
         models = Models(tables, (), self.owner_of)
         schemas = self.read((None, *models.schemas(self.connection.dialect)))

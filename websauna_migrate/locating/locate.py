@@ -76,9 +76,7 @@ class Locator:
         self.site = site
         self.ownership = ownership = service.ownership
         self.selected = site.select(packages)
-        self.tables = [
-            table for name in sorted(site.packages) for table in ownership.tables_of(name)
-        ]
+        self.tables = ownership.tables
         self.live: Mapping[Unit, Group] = {}
         schemas = {table.schema for table in self.tables}
         environment, self.server = known_of(site, connection)

@@ -156,11 +156,7 @@ class Judge:
 
         :param whole: return all
         """
-        every = {
-            key_of(table): table
-            for name in self.loaded.packages
-            for table in self.ownership.tables_of(name)
-        }
+        every = {key_of(table): table for table in self.ownership.tables}
         if whole:
             return list(every.values())
         needed: set[object] = set()

@@ -344,8 +344,7 @@ class NamedTypes:
         names = {f"{column.table.fullname}.{column.name}" for column in columns}
         return any(
             key.target_fullname in names or f"{table.fullname}.{key.parent.name}" in names
-            for package in self.owned.snapshot.packages
-            for table in self.owned.ownership.tables_of(package)
+            for table in self.owned.ownership.tables
             for key in table.foreign_keys
         )
 

@@ -276,15 +276,14 @@ class UnseenTypes:
 
     def foreign_keys(self) -> Iterator[tuple[ForeignKeyConstraint, bool]]:
         """Yield the models' foreign keys, and whether both ends are the package's."""
-        for package in self.owned.snapshot.packages:
-            for table in self.owned.ownership.tables_of(package):
-                for constraint in table.foreign_key_constraints:
-                    try:
-                        tables = {place[0] for place in places(constraint, self.owned)}
-                    except InvalidRequestError:
-                        # It names a table that no model has.
-                        continue
-                    yield constraint, all(self.owned.owns(*one) for one in tables)
+        for table in self.owned.ownership.tables:
+            for constraint in table.foreign_key_constraints:
+                try:
+                    tables = {place[0] for place in places(constraint, self.owned)}
+                except InvalidRequestError:
+                    # It names a table that no model has.
+                    continue
+                yield constraint, all(self.owned.owns(*one) for one in tables)
 
     def reason(self, one: UnseenType, database: str) -> str | None:
         """Return why a column's change is left to a person on a database."""
