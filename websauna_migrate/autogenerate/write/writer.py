@@ -17,7 +17,14 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.autogenerate.compare.leaning_keys import keys_that_come, retyped_keys
+from websauna_migrate.autogenerate.compare.leaning_keys import (
+    ForeignKey,
+    given_up_keys,
+    keys_that_come,
+    keys_to_dropped,
+    require_released,
+    retyped_keys,
+)
 from websauna_migrate.autogenerate.compare.renaming import applicable
 from websauna_migrate.autogenerate.comparison import (
     Comparison,
@@ -50,12 +57,6 @@ from websauna_migrate.autogenerate.write.drop_dependencies import (
     run_before,
 )
 from websauna_migrate.autogenerate.write.drops import require_meant
-from websauna_migrate.autogenerate.write.given_up_keys import (
-    ForeignKey,
-    given_up_keys,
-    keys_to_dropped,
-    require_released,
-)
 from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
 from websauna_migrate.autogenerate.write.keys_apart import script_of_keys, take_out
 from websauna_migrate.autogenerate.write.package_order import in_order, needs_of
