@@ -18,7 +18,6 @@ from websauna_migrate.autogenerate.compare.constraints import KEPT, ConstraintCo
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.server_statements import (
-    KeyChange,
     columns_of_dropped_key,
 )
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
@@ -62,11 +61,11 @@ def freed_keys(
         for changing, op in inner
         if isinstance(op, ops.AlterColumnOp) and op.modify_type is not None
     }
-    gone = {(*changing, columns_of_dropped_key(op)) for changing, op in inner}
-    gone.update(given_up)
+    dropped = [(changing, columns_of_dropped_key(op)) for changing, op in inner]
+    gone = {*given_up, *((*changing, frozenset(columns)) for changing, columns in dropped)}
     key = owned.key_of(table)
     equal = [*equal_parts(found, key)]
-    leads = [ordered_columns(op) for changing, op in inner if changing == key]
+    leads = [columns for changing, columns in dropped if changing == key]
     kept = [columns_of(one.fact) for one in equal if is_index(one.fact)]
     for one in equal:
         model = known.model_constraint(one.fact)
@@ -100,18 +99,6 @@ def is_index(fact: Fact) -> bool:
     """Tell whether a fact is one that a foreign key's own columns may be found by."""
     found = kind_of(fact) if fact.kind == "constraint" else fact.kind
     return found in ("index", "primary", "unique")
-
-
-def ordered_columns(op: ops.MigrateOperation) -> list[str]:
-    """Return the columns of an index or a key that an operation drops, in its order."""
-    if isinstance(op, KeyChange) and not op.added:
-        return [*map(str, op.content)]
-    if isinstance(op, ops.DropIndexOp):
-        return [str(getattr(one, "name", "")) for one in op.to_index().expressions]
-    if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "unique":
-        constraint: Any = op.to_constraint()
-        return [str(column.name) for column in constraint.columns]
-    return []
 
 
 def keys_that_go(found: FoundDifferences) -> Iterator[KeyColumns]:
