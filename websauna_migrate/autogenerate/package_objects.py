@@ -42,12 +42,7 @@ class TableOperation(Protocol):
 #: What Alembic itself asks ``include_object`` about.
 ALEMBIC_KINDS = frozenset(
     {
-        "schema",
-        "table",
-        "column",
-        "index",
-        "unique_constraint",
-        "foreign_key_constraint",
+        *("schema", "table", "column", "index", "unique_constraint", "foreign_key_constraint"),
         "check_constraint",
     }
 )

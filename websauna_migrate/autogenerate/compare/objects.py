@@ -24,14 +24,8 @@ from websauna_migrate.revision_scripts.script_files import script_text
 
 #: What a sequence may have besides its name.
 SEQUENCE_OPTIONS = (
-    "start",
-    "increment",
-    "minvalue",
-    "maxvalue",
-    "nominvalue",
-    "nomaxvalue",
-    "cycle",
-    "cache",
+    *("start", "increment", "minvalue", "maxvalue"),
+    *("nominvalue", "nomaxvalue", "cycle", "cache"),
 )
 
 

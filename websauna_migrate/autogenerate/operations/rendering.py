@@ -50,13 +50,8 @@ from websauna_migrate.revision_scripts.written_types import Operation, Types, wr
 #: Functions without arguments that SQLAlchemy spells for each database.
 PORTABLE_FUNCTIONS = frozenset(
     {
-        "current_date",
-        "current_time",
-        "current_timestamp",
-        "localtime",
-        "localtimestamp",
-        "now",
-        "random",
+        *("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"),
+        *("now", "random"),
     }
 )
 
