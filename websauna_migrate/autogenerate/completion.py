@@ -75,7 +75,7 @@ from websauna_migrate.autogenerate.operations.ordering import (
     statements_behind,
     target_of,
 )
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, single
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import (
     ComputedColumns,
@@ -316,11 +316,7 @@ class Completion:
 
     def complete_new_tables(self) -> None:
         """Add the expression indexes of new tables, which Alembic leaves out on SQLite."""
-        there = {
-            str(getattr(inner, "index_name", ""))
-            for op in self.upgrade.ops
-            for inner in getattr(op, "ops", ())
-        }
+        there = {str(getattr(one, "index_name", "")) for one in single(self.upgrade)}
         for op, key in self.new_tables:
             found = missing_indexes(self.models[key]) if key in self.models else []
             missing = [one for one in found if str(one.index_name) not in there]

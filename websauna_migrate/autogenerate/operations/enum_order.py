@@ -15,6 +15,7 @@ from alembic.operations import ops
 from websauna_migrate.alembic_adapter.autogenerate_internals import columns_that_come_back
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.ordering import is_computed, part_of, target_of
+from websauna_migrate.autogenerate.operations.script_op import single
 from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 
@@ -34,10 +35,8 @@ def free_values(upgrade: ops.UpgradeOps, normal: Callable[[str | None], str | No
     types = {change.key for change in changes}
     tables |= {
         (normal(op.schema), op.table_name)
-        for op in upgrade.ops
-        if isinstance(op, TableChanges)
-        for one in op.ops
-        if isinstance(one, ops.DropColumnOp) and type_of(one.to_column().type, normal) in types
+        for op in single(upgrade)
+        if isinstance(op, ops.DropColumnOp) and type_of(op.to_column().type, normal) in types
     }
     dropped = tables_with(types, upgrade, normal)
     first: list[ops.MigrateOperation] = []
@@ -79,11 +78,9 @@ def leave_out_gone(changes: list[EnumChange], first: list[ops.MigrateOperation])
     :param first: the operations that are moved in front of them
     """
     gone = {
-        (op.table_name, str(one.column_name))
-        for op in first
-        if isinstance(op, TableChanges)
-        for one in op.ops
-        if isinstance(one, ops.DropColumnOp)
+        (op.table_name, str(op.column_name))
+        for op in single(*first)
+        if isinstance(op, ops.DropColumnOp)
     }
     for change in changes:
         change.computed = {

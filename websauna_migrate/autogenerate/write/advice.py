@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import chain, product
+from itertools import product
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -67,7 +67,7 @@ def not_null_advice(operations: Sequence[ops.MigrateOperation]) -> Iterator[Advi
 
     Tables that the script makes have no rows.
     """
-    for op in chain.from_iterable(map(single, operations)):
+    for op in single(*operations):
         if isinstance(op, ops.AddColumnOp) and not has_value(op.column):
             name = str(op.column.name)
             warning = (
@@ -181,27 +181,22 @@ def lost_in_checks(
 
     :returns: schema, table, column and values
     """
-    inner = [
-        ((op.schema, op.table_name, str(getattr(one, "constraint_name", None))), one)
-        for op in operations
-        if isinstance(op, ops.ModifyTableOps)
-        for one in op.ops
-    ]
     old = {
-        key: str(getattr(one.to_constraint(), "sqltext", ""))
-        for key, one in inner
-        if isinstance(one, ops.DropConstraintOp) and one.constraint_type == "check"
+        (op.schema, op.table_name, op.constraint_name): getattr(op.to_constraint(), "sqltext", "")
+        for op in single(*operations)
+        if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "check"
     }
-    for key, one in inner:
-        if not isinstance(one, ops.CreateCheckConstraintOp) or key not in old:
+    for op in single(*operations):
+        if not isinstance(op, ops.CreateCheckConstraintOp):
             continue
-        match = LISTED.fullmatch(str(one.condition))
-        if match is None:
+        former = old.get((op.schema, op.table_name, op.constraint_name))
+        match = LISTED.fullmatch(str(op.condition))
+        if match is None or former is None:
             continue
         left = values_in(match[2], dialect)
-        gone = [value for value in values_in(old[key], dialect) if value not in left]
+        gone = [value for value in values_in(str(former), dialect) if value not in left]
         if gone:
-            yield key[0], key[1], match[1], gone
+            yield op.schema, op.table_name, match[1], gone
 
 
 def values_in(sql: str, dialect: Dialect) -> list[str]:
@@ -294,7 +289,7 @@ def nulls_warnings(
 ) -> Iterator[str]:
     """Yield the warnings of indexes that say where NULL stands."""
     refusing = " and ".join(PRODUCTS[one] for one in ("sqlite", "mysql") if one in databases)
-    for op in chain.from_iterable(map(single, operations)) if refusing else ():
+    for op in single(*operations) if refusing else ():
         if isinstance(op, ops.CreateIndexOp) and any(
             NULLS.search(str(one)) for one in op.to_index().expressions
         ):
