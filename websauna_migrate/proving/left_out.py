@@ -20,6 +20,7 @@ from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.models.ownership import Ownership
 
 if TYPE_CHECKING:
+    from alembic.runtime.environment import NameFilterParentNames
     from alembic.runtime.migration import MigrationContext, RevisionStep
 
 #: The options by which an ``env.py`` has a say in the comparison of an attribute.
@@ -66,7 +67,7 @@ class LeftOut:
         if table is None:
             return False
         schema, _ = self.before.key_of(fact)
-        parents: Any = {"schema_name": schema, "table_name": table.name}
+        parents: NameFilterParentNames = {"schema_name": schema, "table_name": table.name}
         for kind, name, part in [("table", table.name, table), *self.parts(table, fact)]:
             wanted = context.run_object_filters(
                 part, name, kind, reflected, None

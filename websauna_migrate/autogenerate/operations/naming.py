@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from alembic.operations import ops
-from sqlalchemy import ForeignKeyConstraint
+from sqlalchemy import Constraint, ForeignKeyConstraint
+from sqlalchemy.schema import ColumnCollectionConstraint
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
@@ -80,8 +81,9 @@ def unused(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def reflected_name(constraint: Any, table: str) -> str:
-    """Return the name of a constraint by :data:`REFLECTED_NAMES`."""
+def reflected_name(constraint: Constraint, table: str) -> str:
+    """Return the name of a foreign key or UNIQUE constraint by :data:`REFLECTED_NAMES`."""
+    assert isinstance(constraint, ColumnCollectionConstraint)
     columns = "_".join(constraint.columns.keys())
     ending = "fkey" if isinstance(constraint, ForeignKeyConstraint) else "key"
     return f"{table}_{columns}_{ending}"

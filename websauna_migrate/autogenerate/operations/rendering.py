@@ -22,6 +22,7 @@ from sqlalchemy.schema import (
 )
 from sqlalchemy.sql import functions
 from sqlalchemy.sql.elements import TextClause, conv
+from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_constraint, render_type
 from websauna_migrate.alembic_adapter.written_expressions import (
@@ -311,8 +312,8 @@ def check_text(op: ops.MigrateOperation) -> str | None:
     if isinstance(op, ops.CreateCheckConstraintOp):
         return str(op.condition)
     if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "check":
-        constraint: Any = op.to_constraint()
-        return str(constraint.sqltext)
+        constraint = op.to_constraint()
+        return str(constraint.sqltext) if isinstance(constraint, sa.CheckConstraint) else None
     return None
 
 
@@ -401,7 +402,9 @@ def place_of(owned: PackageObjects, schema: str | None, table: str, column: str)
     return f'column "{column}" of table "{table}"{place}'
 
 
-def typed_columns(operation: ops.MigrateOperation) -> Iterator[tuple[str | None, str, str, Any]]:
+def typed_columns(
+    operation: ops.MigrateOperation,
+) -> Iterator[tuple[str | None, str, str, TypeEngine[Any]]]:
     """Yield schema, table, column and type wherever an operation writes a type."""
     for op in single(operation):
         if isinstance(op, ops.AlterColumnOp):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
@@ -36,7 +35,7 @@ def say_written_types(
     if not going:
         return
     known = owned.written_types
-    dialect: Any = context.dialect
+    dialect = context.migration_context.dialect
     own = dialect.name.replace("mariadb", "mysql")
     for key, name, holder, attribute in going:
         there = getattr(holder, attribute)
