@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from traceback import walk_tb
 from typing import Any
 
@@ -23,7 +22,7 @@ from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.alembic_adapter.written_expressions import DATABASES
-from websauna_migrate.autogenerate.compare.columns import column_differs
+from websauna_migrate.autogenerate.compare.columns import TYPE
 from websauna_migrate.autogenerate.compare.conditional import ConditionalParts
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
 from websauna_migrate.autogenerate.compare.leaning_keys import targets_of
@@ -198,7 +197,7 @@ class Comparison:
         self.conditional = ConditionalParts(
             self.owned, context, self.unseen.others, self.renaming.renames
         )
-        self.context.differs = partial(self.column_differs, self.found, self.unseen)
+        self.context.differs = self.column_differs
         # A table that is to be renamed is not there yet under its name.
         if not registered or self.renaming.plain or has_custom_comparison(context, self.owned):
             return
@@ -220,16 +219,16 @@ class Comparison:
             self.renaming.renames, self.listed - equal
         )
 
-    def column_differs(
-        self, found: FoundDifferences, unseen: UnseenTypes, column: Column[Any], attribute: str
-    ) -> bool:
+    def column_differs(self, column: Column[Any], attribute: str) -> bool:
         """Tell whether a model's column has another type, or server default, than the database's.
 
-        :param unseen: types that differ on other databases than this one
+        A type also where other databases than this one have another.
         """
-        if column_differs(found, self.owned, column, attribute):
+        assert self.found is not None and self.unseen is not None
+        differs = self.found.of_column(self.owned.key_of(column.table), str(column.name))
+        if (TYPE if attribute == "type" else {attribute}) & differs.keys():
             return True
-        return attribute == "type" and unseen.differs(column)
+        return attribute == "type" and self.unseen.differs(column)
 
     def known_to_environment(self, context: AutogenContext) -> Iterator[Table]:
         """Yield the package's tables that ``env.py`` gives, where no ``MetaData`` is registered."""

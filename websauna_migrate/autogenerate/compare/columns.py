@@ -14,7 +14,7 @@ from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, colu
 from websauna_migrate.autogenerate.operations.column_types import collated
 from websauna_migrate.autogenerate.operations.model_columns import changed
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
-from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.postgresql import OWN
 from websauna_migrate.models.sqlalchemy_internals import escaped
@@ -24,14 +24,6 @@ if TYPE_CHECKING:
 
 #: Attributes of a column's type.
 TYPE = frozenset({"type", "collation"})
-
-
-def column_differs(
-    found: FoundDifferences, owned: PackageObjects, column: Column[Any], attribute: str
-) -> bool:
-    """Tell whether a model's column has another type, or server default, than the database's."""
-    differs = found.of_column(owned.key_of(column.table), str(column.name))
-    return bool((TYPE if attribute == "type" else {attribute}) & differs.keys())
 
 
 def judge_columns(
