@@ -161,7 +161,7 @@ class Completion:
             *(one for one in [*types, *objects] if one.diff[0].startswith("remove_")),
         ]
         if self.database == "postgresql":
-            free_values(self.upgrade, self.owned.normal)
+            free_values(self.upgrade, self.owned)
             found = [part for op in self.upgrade.ops for part in statements_behind(op)]
             self.upgrade.ops[:] = found
         say_written_types(self.upgrade.ops, self.owned, self.context, self.renaming.plain)
