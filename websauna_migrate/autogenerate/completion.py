@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -194,10 +194,10 @@ class Completion:
         :param types: changes of types, which change their columns too
         """
         covered = {(one.table.name, one.name) for change in types for one in change.columns}
-        for table in self.existing_tables:
+        for table in self.existing_tables.values():
             self.compare(table, covered)
         self.add_unseen(named)
-        for table in self.existing_tables:
+        for table in self.existing_tables.values():
             self.free_keys(table)
         if self.database == "sqlite":
             self.complete_new_tables()
@@ -211,7 +211,7 @@ class Completion:
 
     def give_conditions(self) -> None:
         """Let constraints and indexes come and go on the databases that they are for."""
-        for table in self.existing_tables:
+        for table in self.existing_tables.values():
             changes = self.changes_of(table)
             self.conditional.complete(changes, table)
             self.keep(changes)
@@ -241,8 +241,8 @@ class Completion:
         # With hooks of its own env.py says what is seen.
         if not has_custom_comparison(self.context, self.owned):
             named = [names_of(op, self.reflection.connection) for op in self.upgrade.ops]
-            for table in self.existing_tables:
-                self.upgrade.ops += changes_left(self.owned.key_of(table), self.found, named)
+            for key in self.existing_tables:
+                self.upgrade.ops += changes_left(key, self.found, named)
 
     def order_changes(self) -> None:
         """Put each table's changes in order, and name its constraints."""
@@ -277,18 +277,17 @@ class Completion:
 
     def by_hand(self) -> Iterator[ScriptOp]:
         """Yield the changes that are left to a person."""
-        for table in self.existing_tables:
-            yield from changes_by_hand(self.owned.key_of(table), self.found)
-            yield from self.unseen.by_hand(self.owned.key_of(table))
-            yield from self.conditional.left.get(self.owned.key_of(table), ())
+        for key in self.existing_tables:
+            yield from changes_by_hand(key, self.found)
+            yield from self.unseen.by_hand(key)
+            yield from self.conditional.left.get(key, ())
 
     def of_database(self, *, first: bool) -> Iterator[ScriptOp | TableChanges]:
         """Yield the changes of tables that one kind of database alone knows.
 
         :param first: those that come before the changes of columns, else those behind
         """
-        for table in self.existing_tables:
-            key = self.owned.key_of(table)
+        for key, table in self.existing_tables.items():
             if self.database == "postgresql":
                 yield from numbering_changes(key, self.found, first=first)
                 yield from () if first else attribute_changes(key, self.found)
@@ -323,13 +322,13 @@ class Completion:
             self.keep(TableChanges(op.table_name, missing, schema=op.schema))
 
     @cached_property
-    def existing_tables(self) -> list[Table]:
-        """The models' tables that the database has as well."""
+    def existing_tables(self) -> Mapping[Key, Table]:
+        """The models' tables that the database has as well, by key."""
         names = {
             schema: set(self.inspector.get_table_names(schema=schema))
             for schema in {schema for schema, _ in self.models}
         }
-        return [table for (schema, name), table in self.models.items() if name in names[schema]]
+        return {key: table for key, table in self.models.items() if key[1] in names[key[0]]}
 
     def compare(self, table: Table, covered: set[tuple[str, str]]) -> None:
         """Compare what Alembic does not compare of a table."""
