@@ -277,7 +277,6 @@ def without_concurrently(scripts: Iterable[ops.MigrationScript]) -> list[str]:
 
 # What models say that another database refuses, be it by create_all
 
-
 #: Names of databases in a sentence.
 PRODUCTS = {"mysql": "MariaDB", "postgresql": "PostgreSQL", "sqlite": "SQLite"}
 
@@ -309,9 +308,9 @@ def check_warnings(
     :param tables: the package's models; those that no operation is about are left out
     :param databases: those that the script is written for
     """
-    changed = {getattr(op, "table_name", None) for op in operations}
+    about = {getattr(op, "table_name", None) for op in operations}
     among = [database for database in ("postgresql", "mysql") if database in databases]
-    for table, database in product([one for one in tables if one.name in changed], among):
+    for table, database in product([one for one in tables if one.name in about], among):
         names = Counter(
             str(one.name)
             for one in table.constraints
