@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Collection
 
 from websauna_migrate.revision_scripts.script_names import FunctionNode, Names
+from websauna_migrate.revision_scripts.script_runs import dialects_of
 
 #: Methods that send a statement, whatever they are called on.
 ON_CONNECTIONS = frozenset(
@@ -171,11 +171,9 @@ def when(node: ast.stmt, body: list[ast.stmt]) -> int:
 
     :param body: one of its bodies; empty for what comes behind a statement that may return
     """
-    if not isinstance(node, ast.If) or not isinstance(node.test, ast.Compare):
+    test = dialects_of(node.test) if isinstance(node, ast.If) else None
+    if not isinstance(node, ast.If) or test is None or test[0] != {"postgresql"}:
         return MAYBE
-    test = ast.unparse(node.test)
-    if body is node.body and re.search(r"\bdialect\.name == 'postgresql'$", test):
-        return ON_POSTGRESQL
-    if not node.orelse and re.search(r"\bdialect\.name != 'postgresql'$", test):
-        return MAYBE if body else ON_POSTGRESQL
-    return MAYBE
+    # What comes behind an "if" without "else" that returns runs where its body does not.
+    on_postgresql = test[1] if body is node.body else not test[1]
+    return ON_POSTGRESQL if on_postgresql and (body or not node.orelse) else MAYBE

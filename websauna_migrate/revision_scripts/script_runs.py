@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import sys
 from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -254,7 +255,7 @@ def dialects_of(test: ast.expr) -> tuple[frozenset[str], bool] | None:
         return None if inner is None else (inner[0], not inner[1])
     if not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return None
-    if not ast.unparse(test.left).endswith(".dialect.name"):
+    if re.search(r"\bdialect\.name$", ast.unparse(test.left)) is None:
         return None
     kinds = (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
     if not isinstance(test.ops[0], kinds):

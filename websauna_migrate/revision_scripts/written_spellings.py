@@ -12,6 +12,7 @@ from websauna_migrate.facts.brackets import renamed_in
 from websauna_migrate.models.sqlalchemy_internals import escaped
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.revision_scripts.script_names import Call, Names
+from websauna_migrate.revision_scripts.script_runs import dialects_of
 from websauna_migrate.revision_scripts.script_tree import parse_script
 from websauna_migrate.revision_scripts.written_types import Operation, batch_key, may_change
 
@@ -66,16 +67,10 @@ def chosen(node: ast.expr) -> dict[str, str]:
         return {"": node.value} if isinstance(node.value, str) else {}
     if not isinstance(node, ast.IfExp) or not isinstance(node.body, ast.Constant):
         return {}
-    test, text, rest = node.test, node.body.value, chosen(node.orelse)
-    if (
-        not isinstance(test, ast.Compare)
-        or not ast.unparse(test.left).endswith(".dialect.name")
-        or not isinstance(text, str)
-        or not rest
-    ):
+    test, text, rest = dialects_of(node.test), node.body.value, chosen(node.orelse)
+    if test is None or not test[1] or not isinstance(text, str) or not rest:
         return {}
-    compared = ast.literal_eval(test.comparators[0])
-    return {**rest, **dict.fromkeys([compared] if isinstance(compared, str) else compared, text)}
+    return {**rest, **dict.fromkeys(test[0], text)}
 
 
 def conditions(node: ast.Call, names: Names) -> dict[str, str]:
