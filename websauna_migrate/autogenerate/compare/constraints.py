@@ -295,6 +295,13 @@ class ConstraintComparison:
         return found[0] if len(found) == 1 else None
 
 
+def filter_of(item: object) -> NameFilterType | None:
+    """Return what Alembic's filters call a constraint or index; ``None`` if they are not asked."""
+    if isinstance(item, Index):
+        return "index"
+    return next((one.filter for one in KINDS.values() if isinstance(item, one.model)), None)
+
+
 def passes_filters(
     context: AutogenContext,
     model: Constraint | Index | None,
@@ -306,9 +313,7 @@ def passes_filters(
     :param name: its name, by default that of the model
     """
     item = model if model is not None else reflected
-    kind = next((one.filter for one in KINDS.values() if isinstance(item, one.model)), None)
-    if isinstance(item, Index):
-        kind = "index"
+    kind = filter_of(item)
     if item is None or kind is None:
         return True
     other = reflected if model is not None else None
