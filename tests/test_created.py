@@ -390,6 +390,20 @@ def test_what_runs_in_any_case_is_sure():
     ) == [f"create_table {name}" for name in "abcd"]
 
 
+def test_a_variant_for_postgresql_is_in_place_of_the_type():
+    assert read(
+        """
+        own = postgresql.ENUM("x", name="own", create_type=False)
+        op.create_table(
+            "a",
+            sa.Column("b", sa.Enum("x", name=op.f("ck")).with_variant(own, "postgresql")),
+            sa.Column("c", sa.Enum("x", name="c").with_variant(sa.Text(), "mysql", "mariadb")),
+        )
+        """,
+        before="from sqlalchemy.dialects import postgresql",
+    ) == ["use_type own", "create_type c", "create_table a"]
+
+
 def test_types_are_sure_wherever_the_database_is_postgresql():
     create = ".create(op.get_bind(), checkfirst=False)"
     assert read(

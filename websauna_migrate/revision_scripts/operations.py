@@ -93,7 +93,11 @@ def created_types(node: ast.expr, names: Names, table_schema: str | None) -> Ite
         if kind in ENUMS or kind == "DOMAIN":
             yield from named_type(kind, call, table_schema)
         if isinstance(one.func, ast.Attribute):
-            waiting.append(one.func.value)
+            # PostgreSQL, which alone has such types, has the variant in place of what it is of.
+            is_variant = one.func.attr == "with_variant" and "postgresql" in map(
+                names.literal, call.args[1:]
+            )
+            waiting += [] if is_variant else [one.func.value]
         waiting += [*call.args, *call.keywords.values()]
 
 
