@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 from apps import Workshop
 from runs import tables, wait_for
 from websauna_migrate.errors import ScratchRefused, SettingError
-from websauna_migrate.facts.scratch_names import PREFIX
+from websauna_migrate.facts.scratch_databases import PREFIX
 
 FACTORY = """
 from pyramid.config import Configurator

@@ -390,6 +390,40 @@ def test_what_runs_in_any_case_is_sure():
     ) == [f"create_table {name}" for name in "abcd"]
 
 
+def test_a_variant_for_postgresql_is_in_place_of_the_type():
+    assert read(
+        """
+        own = postgresql.ENUM("x", name="own", create_type=False)
+        op.create_table(
+            "a",
+            sa.Column("b", sa.Enum("x", name=op.f("ck")).with_variant(own, "postgresql")),
+            sa.Column("c", sa.Enum("x", name="c").with_variant(sa.Text(), "mysql", "mariadb")),
+        )
+        """,
+        before="from sqlalchemy.dialects import postgresql",
+    ) == ["use_type own", "create_type c", "create_table a"]
+
+
+def test_types_are_sure_wherever_the_database_is_postgresql():
+    create = ".create(op.get_bind(), checkfirst=False)"
+    assert read(
+        f"""
+        bind = op.get_bind()
+        if bind.dialect.name == "postgresql":
+            sa.Enum("x", name="a"){create}
+        if bind.dialect.name in ("postgresql",):
+            sa.Enum("x", name="b"){create}
+        if bind.dialect.name != "postgresql":
+            sa.Enum("x", name="c"){create}
+        else:
+            sa.Enum("x", name="d"){create}
+        if not bind.dialect.name == "postgresql":
+            return
+        sa.Enum("x", name="e"){create}
+        """
+    ) == ["create_type a", "create_type b", "create_type c?", "create_type d", "create_type e"]
+
+
 def test_what_runs_only_before_the_revision_fails_has_no_effect():
     assert read(
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,9 @@ from websauna_migrate.database.cache import Cache
 from websauna_migrate.errors import ScriptError
 from websauna_migrate.planning.accesses import Access
 from websauna_migrate.revision_scripts import script_reader
-from websauna_migrate.revision_scripts.enum_values import TypeHistory, read_types
 from websauna_migrate.revision_scripts.script_files import list_script_files
 from websauna_migrate.revision_scripts.script_index import ScriptIndex
-from websauna_migrate.revision_scripts.script_reader import read_upgrade
+from websauna_migrate.revision_scripts.script_reader import read_effects
 
 SOURCE = """
 from alembic import op
@@ -32,15 +30,15 @@ def upgrade():
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
-    def reading(source: bytes, path: str) -> tuple[tuple[Access, ...], TypeHistory]:
+    def reading(source: bytes, path: str) -> tuple[Access, ...]:
         found.append(Path(path).name)
-        return read_upgrade(source, path)
+        return read_effects(source, path)
 
-    monkeypatch.setattr(script_reader, "read_upgrade", reading)
+    monkeypatch.setattr(script_reader, "read_effects", reading)
     return found
 
 
-def read(cache: Cache, path: Path) -> tuple[tuple[Access, ...], TypeHistory]:
+def read(cache: Cache, path: Path) -> tuple[Access, ...]:
     index = ScriptIndex(cache, path.parent)
     effects = index.upgrade(str(path))
     index.save()
@@ -52,8 +50,7 @@ def test_a_text_is_parsed_once(tmp_path: Path, parsed: list[str]) -> None:
     path = tmp_path / "one.py"
     path.write_text(SOURCE.format(table="a"))
     first = read(cache, path)
-    assert all(first) and read(cache, path) == first
-    assert first[1] == TypeHistory((("a_state", ("x", "y")),), ("a_kind ADD VALUE 'z'\")\n",))
+    assert first and read(cache, path) == first
     assert parsed == ["one.py"]
     path.write_text(SOURCE.format(table="b"))
     assert read(cache, path) != first
@@ -100,13 +97,17 @@ def test_literals_and_effects_are_kept_in_one_file(tmp_path: Path, parsed: list[
         index = ScriptIndex(cache, folder)
         (revision,) = index.revisions("app", list_script_files([folder]))
         assert revision is not None and revision.id == "a"
-        assert index.upgrade(str(path))[0]
+        assert index.upgrade(str(path))
         index.save()
     assert len(list((tmp_path / "cache").iterdir())) == 1
     assert parsed == ["one.py"]
 
 
 TYPES = """
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
 STATE = sa.Enum("no", name="outside")
 
 def upgrade():
@@ -114,22 +115,30 @@ def upgrade():
                     existing_type=sa.
                     Enum("a", name="late"))
     if True:
-        postgresql.ENUM("x", "y", name="other").create(op.get_bind()); enum("x", name="wrong")
-    sa.Enum(*values, name="unknown")
-    sa.WIDEnum("w", name="wide")
+        postgresql.ENUM("x", "y", name="other").create(op.get_bind())
+    op.add_column("t", sa.Column("w", sa.WIDEnum("w", name="wide", create_type=False)))
+    op.add_column("t", sa.Column("v", sa.Enum(*values, name="unknown")))
+    op.execute('alter type  s."other" RENAME TO more')
+    later()
 
-    def upgrade():
-        sa.Enum("z", name="late")
+def later():
+    sa.Enum("z", name="late").create(op.get_bind())
 
 def downgrade():
-    sa.Enum("a", name="late")
-    op.execute('alter type  s."other" RENAME TO more')
+    sa.Enum("a", name="late").create(op.get_bind())
 """.replace("WIDE", "\uff25")
 
 
-def test_the_types_of_a_script() -> None:
-    types = read_types(ast.parse(TYPES), TYPES)
-    assert dict(types.values) == {"late": ("z",), "other": ("x", "y"), "wide": ("w",)}
-    assert types.values[:2] == (("late", ("b", "c")), ("late", ("a",)))
-    assert types.last("late") == ("z",) and types.last("outside") is None
-    assert types.alters("other") and not types.alters("more")
+def test_the_values_of_types(tmp_path: Path) -> None:
+    path = tmp_path / "one.py"
+    path.write_text(TYPES)
+    cache = Cache(tmp_path / "cache")
+    for effects in (read(cache, path), read(cache, path)):
+        assert [(one.kind, one.name, one.values) for one in effects if "type" in one.kind] == [
+            ("use_type", "late", ("b", "c")),
+            ("create_type", "other", ("x", "y")),
+            ("use_type", "wide", ("w",)),
+            ("create_type", "unknown", ()),
+            ("rename_type", "other", ()),
+            ("create_type", "late", ("z",)),
+        ]

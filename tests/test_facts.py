@@ -25,7 +25,7 @@ from websauna_migrate.locating.mending import mender_for
 from websauna_migrate.locating.mending.names_back import renames_in
 from websauna_migrate.locating.mending.statements import NotWritten
 from websauna_migrate.locating.object_histories import grouped
-from websauna_migrate.locating.watching import Watch
+from websauna_migrate.locating.replayed import Watch
 
 
 def called(difference: Difference) -> str:

@@ -40,7 +40,6 @@ QUICK_FORBIDDEN = (
     "websauna_migrate.runs.uninstalling",
     "websauna_migrate.revision_scripts.script_reader",
     "websauna_migrate.planning.accesses",
-    "websauna_migrate.revision_scripts.enum_values",
     "websauna_migrate.runs.locked_run",
     "websauna_migrate.revision_scripts.moved_tables",
     "websauna_migrate.runs.offline",

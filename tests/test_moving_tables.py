@@ -704,7 +704,7 @@ def test_a_package_without_scripts_gets_its_directory(shop: Workshop, sqlite_url
 def test_the_directory_goes_again_if_the_move_fails(
     shop: Workshop, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from websauna_migrate.autogenerate import MoveWriter
+    from websauna_migrate.autogenerate.write.move_writer import MoveWriter
 
     def fail(self: MoveWriter) -> None:
         raise self.refused("of a reason", "Try again.")

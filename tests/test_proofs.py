@@ -15,7 +15,7 @@ from apps import THING, Workshop
 from projects import Project
 from runs import engine_of, execute, tables, transaction_on
 from websauna_migrate.facts.catalogue import read_facts
-from websauna_migrate.facts.scratch_names import PREFIX
+from websauna_migrate.facts.scratch_databases import PREFIX
 
 USERS = """
 class User(Base):

@@ -23,8 +23,8 @@ from websauna_migrate.config.settings import Settings
 from websauna_migrate.errors import ModelsNotCreated, ScratchRefused
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.models import Models
+from websauna_migrate.facts.scratch_databases import PREFIX
 from websauna_migrate.facts.scratch_models import scratch_models
-from websauna_migrate.facts.scratch_names import PREFIX
 from websauna_migrate.facts.standstill import settled_differences
 from zoo import CHANGES, FEATURES, Feature
 

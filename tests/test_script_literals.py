@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from websauna_migrate.errors import ScriptError
-from websauna_migrate.revision_scripts.revision_reader import to_revision
+from websauna_migrate.revision_scripts.revision_reader import revision_in
 from websauna_migrate.revision_scripts.script_index import revision_of
 from websauna_migrate.revision_scripts.script_literals import read_literals
 
@@ -70,7 +70,7 @@ def imported(scripts: ScriptDirectory, source: bytes) -> Any:
     try:
         script = Script._from_path(scripts, path)
         assert script is not None
-        return to_revision("pkg", script)
+        return revision_in("pkg", script.path, script.module, script.revision, script.longdoc)
     except (ScriptError, Exception, SystemExit):
         return None
 

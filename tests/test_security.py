@@ -331,10 +331,9 @@ SAFE_IN = {
     "ledger_table.py": r"name_of\(|column\.type\.compile|\bdefault\b|\bname\b",
     "losses.py": r"\b(?:EACH|name|value|old)\b",
     # An UPDATE that a person is told, or that a script has.
-    "lost_values.py": r"join\(table\)|\b(?:name|new)\b",
+    "advice.py": r"join\(table\)|\b(?:name|new|place)\b",
     "mysql_attributes.py": r"(?:options_of|column_definition)\(fact\)|fact\.get"
     r"|\b(?:definition|words|name)\b",
-    "not_null.py": r"\b(?:name|place)\b",
     "postgresql.py": r"\bquery\b|SELDOM",
     "postgresql_catalogue.py": r"IN_EXTENSION|INDEX_COLUMNS|OF_TABLE",
     "postgresql_looks.py": r"PARTS|FIRST|\b(?:name|condition)\b",

@@ -339,7 +339,7 @@ class MigrationService(Service):
     def move_table(
         self, table: str | Sequence[str], source: str, target: str
     ) -> tuple[results.CreatedScript, results.CreatedScript]:
-        from websauna_migrate.autogenerate import MoveWriter
+        from websauna_migrate.autogenerate.write.move_writer import MoveWriter
 
         self.site().select([source, target])
         writer = MoveWriter(
@@ -596,7 +596,8 @@ class MigrationService(Service):
 
     def compare_options(self, package: str) -> dict[str, object]:
         """Return the options of Alembic's ``context.configure`` that compare one package alone."""
-        from websauna_migrate.autogenerate import PackageObjects, compare_options
+        from websauna_migrate.autogenerate.comparison import compare_options
+        from websauna_migrate.autogenerate.package_objects import PackageObjects
 
         owned = PackageObjects(package, self.ownership, self._snapshot())
         keep = self.settings.render_types == "keep"

@@ -19,12 +19,10 @@ from websauna_migrate.revision_scripts.git_history import where_it_is
 if TYPE_CHECKING:
     from websauna_migrate.planning.accesses import Access
     from websauna_migrate.planning.revisions import Revision
-    from websauna_migrate.revision_scripts.enum_values import TypeHistory
-    from websauna_migrate.revision_scripts.script_index import Upgrade
     from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
 #: What :meth:`LoadedScripts.take_over` takes.
-READ = ("histories", "graph", "effects", "types", "_upgrades", "created")
+READ = ("histories", "graph", "effects", "_upgrades", "created")
 
 
 class LoadedScripts:
@@ -138,7 +136,7 @@ class LoadedScripts:
         return {
             (name, revision.id): (
                 *what_is_taken(revision),
-                *self._upgrades[name, revision.id][0],
+                *self._upgrades[name, revision.id],
                 *what_is_given(revision),
             )
             for name, history in self.histories.items()
@@ -146,12 +144,7 @@ class LoadedScripts:
         }
 
     @cached_property
-    def types(self) -> Mapping[tuple[str, str], TypeHistory]:
-        """What each script says of enum types, read from its source, by revision."""
-        return {key: types for key, (_, types) in self._upgrades.items()}
-
-    @cached_property
-    def _upgrades(self) -> Mapping[tuple[str, str], Upgrade]:
+    def _upgrades(self) -> Mapping[tuple[str, str], tuple[Access, ...]]:
         found = {}
         for name, history in self.histories.items():
             index = self.environments[name].reader.index

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from traceback import walk_tb
 from typing import Any
 
@@ -23,13 +22,13 @@ from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.alembic_adapter.written_expressions import DATABASES
-from websauna_migrate.autogenerate.compare.columns import column_differs
+from websauna_migrate.autogenerate.compare.columns import TYPE
 from websauna_migrate.autogenerate.compare.conditional import ConditionalParts
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
 from websauna_migrate.autogenerate.compare.leaning_keys import targets_of
 from websauna_migrate.autogenerate.compare.renaming import Renaming
 from websauna_migrate.autogenerate.compare.unseen_types import UnseenTypes
-from websauna_migrate.autogenerate.completion import complete
+from websauna_migrate.autogenerate.completion import Completion
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, same_name
 from websauna_migrate.autogenerate.operations.model_columns import ModelColumns
 from websauna_migrate.autogenerate.operations.rendering import item_renderer
@@ -37,8 +36,12 @@ from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import AUTOMATIC
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.rename.candidates import RenameCandidate, rename_candidates
-from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames
+from websauna_migrate.autogenerate.renames import (
+    NO_RENAMES,
+    RenameCandidate,
+    Renames,
+    rename_candidates,
+)
 from websauna_migrate.base_errors import MigrationError
 
 
@@ -105,29 +108,23 @@ class Comparison:
         environment: PackageEnvironment,
         owned: PackageObjects,
         reflection: Reflection,
+        options: dict[str, Any],
         *,
         renames: Renames = NO_RENAMES,
         others_renames: Renames = NO_RENAMES,
-        keep_types: bool = False,
-        databases: Collection[str] = tuple(DATABASES),
-        compared_for: Collection[str] | None = None,
         arguments: Mapping[str, object] | None = None,
     ) -> None:
         """Prepare the comparison.
 
+        :param options: from :func:`compare_options`
         :param others_renames: those that other packages' new scripts make
-        :param keep_types: write custom types as themselves
-        :param databases: what a new script is written for
-        :param compared_for: databases on which types have to be what the models say; default those
         :param arguments: those of Alembic's ``revision`` command
         """
         self.environment = environment
         self.owned = owned
         self.reflection = reflection
         self.renaming = Renaming(owned, reflection, renames, others_renames)
-        self.options = compare_options(
-            owned, keep_types=keep_types, databases=databases, compared_for=compared_for
-        )
+        self.options = options
         self.context = BoundedComparison(
             environment.config,
             environment.scripts,
@@ -146,9 +143,8 @@ class Comparison:
         self.listed: frozenset[Key] | None = None
         if owned.registered.metadata:
             # A partition belongs to its parent, whatever script made it, unless it has a model.
-            models = {owned.key_of(table) for table in owned.tables}
             self.listed = frozenset(
-                key for key in owned.keys if key in models or not reflection.is_child(key)
+                key for key in owned.keys if key in owned.models or not reflection.is_child(key)
             )
             if renames:
                 self.listed |= {(one.schema, one.old) for one in renames.tables}
@@ -201,39 +197,38 @@ class Comparison:
         self.conditional = ConditionalParts(
             self.owned, context, self.unseen.others, self.renaming.renames
         )
-        self.context.differs = partial(self.column_differs, self.found, self.unseen)
+        self.context.differs = self.column_differs
         # A table that is to be renamed is not there yet under its name.
         if not registered or self.renaming.plain or has_custom_comparison(context, self.owned):
             return
         # A foreign key that is equal goes and comes where the key goes that it leans on.
         changed = {*self.found.by_object, *self.unseen.tables, *self.conditional.tables}
         going = changed | {one[:2] for one in self.reflection.given_up}
+        models = self.owned.models
         equal = {
             key
-            for table in self.owned.tables
-            if (key := self.owned.key_of(table)) in self.found.tables
+            for key, table in models.items()
+            if key in self.found.tables
             and key not in changed
             and not going & set(targets_of(table, self.owned))
         }
-        self.context.tables = tuple(
-            table for table in self.owned.tables if self.owned.key_of(table) not in equal
-        )
+        self.context.tables = tuple(table for key, table in models.items() if key not in equal)
         # Alembic asks of each table that is listed whether it is the package's.
         assert self.listed is not None
         self.context.inspector = self.reflection.inspector(
             self.renaming.renames, self.listed - equal
         )
 
-    def column_differs(
-        self, found: FoundDifferences, unseen: UnseenTypes, column: Column[Any], attribute: str
-    ) -> bool:
+    def column_differs(self, column: Column[Any], attribute: str) -> bool:
         """Tell whether a model's column has another type, or server default, than the database's.
 
-        :param unseen: types that differ on other databases than this one
+        A type also where other databases than this one have another.
         """
-        if column_differs(found, self.owned, column, attribute):
+        assert self.found is not None and self.unseen is not None
+        differs = self.found.of_column(self.owned.key_of(column.table), str(column.name))
+        if (TYPE if attribute == "type" else {attribute}) & differs.keys():
             return True
-        return attribute == "type" and unseen.differs(column)
+        return attribute == "type" and self.unseen.differs(column)
 
     def known_to_environment(self, context: AutogenContext) -> Iterator[Table]:
         """Yield the package's tables that ``env.py`` gives, where no ``MetaData`` is registered."""
@@ -252,8 +247,19 @@ class Comparison:
         """Add what Alembic does not compare, before the package's own hooks see it."""
         assert self.found is not None and self.unseen is not None
         assert self.conditional is not None
-        context = self.context.autogen_context
-        complete(self.renaming, self.found, self.unseen, self.conditional, context, directives)
+        for script in directives:
+            for upgrade, downgrade in zip(
+                script.upgrade_ops_list, script.downgrade_ops_list, strict=True
+            ):
+                Completion(
+                    self.renaming,
+                    self.found,
+                    self.unseen,
+                    self.conditional,
+                    self.context.autogen_context,
+                    upgrade,
+                ).run()
+                upgrade.reverse_into(downgrade)
         self._columns = ModelColumns(directives)
 
     def restore_models(self) -> None:
@@ -276,11 +282,11 @@ class Comparison:
         """
         assert self.found is not None
         key = (self.owned.normal(schema), table)
-        sides = (self.found.database_facts, old), (self.found.model_facts, new)
+        sides = (self.found.in_database, old), (self.found.in_models, new)
         kinds = [
             (one.get("type"), one.get("not null"))
             for facts, name in sides
-            for one in facts.get(key, ())
+            for one in facts(key)
             if one.kind == "column" and same_name(one.name, name, self.found.models)
         ]
         return len(kinds) == 2 and kinds[0] == kinds[1]
@@ -316,9 +322,8 @@ def find_changes(
     """
     dialect = reflection.connection.dialect.name
     here = [name for name, dialects in DATABASES.items() if dialect in dialects]
-    comparison = Comparison(
-        environment, owned, reflection, databases=here, compared_for=[*here, *databases]
-    )
+    options = compare_options(owned, databases=here, compared_for=[*here, *databases])
+    comparison = Comparison(environment, owned, reflection, options)
     comparison.run(rows)
     comparison.restore_models()
     return comparison.operations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -75,7 +75,7 @@ from websauna_migrate.autogenerate.operations.ordering import (
     statements_behind,
     target_of,
 )
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, single
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import (
     ComputedColumns,
@@ -85,6 +85,7 @@ from websauna_migrate.autogenerate.operations.table_changes import (
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
 from websauna_migrate.autogenerate.operations.types_of_scripts import say_written_types
 from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.postgresql import check_name
 
 if TYPE_CHECKING:
@@ -95,25 +96,8 @@ if TYPE_CHECKING:
 BY_FACTS = (ops.AddConstraintOp, ops.DropConstraintOp, ops.CreateIndexOp, ops.DropIndexOp)
 
 
-def complete(
-    renaming: Renaming,
-    found: FoundDifferences,
-    unseen: UnseenTypes,
-    conditional: ConditionalParts,
-    context: AutogenContext,
-    directives: list[ops.MigrationScript],
-) -> None:
-    """Complete the operations that Alembic found, upgrade and downgrade."""
-    for script in directives:
-        for upgrade, downgrade in zip(
-            script.upgrade_ops_list, script.downgrade_ops_list, strict=True
-        ):
-            Completion(renaming, found, unseen, conditional, context, upgrade).run()
-            upgrade.reverse_into(downgrade)
-
-
 class Completion:
-    """The completion of one upgrade."""
+    """The completion of one upgrade that Alembic found."""
 
     def __init__(
         self,
@@ -141,9 +125,18 @@ class Completion:
         self.inspector = context.inspector
         self.upgrade = upgrade
         self.database = self.reflection.connection.dialect.name.replace("mariadb", "mysql")
-        self.models = {
-            (self.owned.normal(table.schema), table.name): table for table in self.owned.tables
-        }
+        self.models = self.owned.models
+
+    @property
+    def table_changes(self) -> list[TableChanges]:
+        """The changes of tables that were found so far; one table's may stand in several parts."""
+        return [op for op in self.upgrade.ops if isinstance(op, TableChanges)]
+
+    @property
+    def new_tables(self) -> list[tuple[ops.CreateTableOp, Key]]:
+        """The creations of tables, with the tables' keys."""
+        creations = [op for op in self.upgrade.ops if isinstance(op, ops.CreateTableOp)]
+        return [(op, self.owned.key_of(op)) for op in creations]
 
     def run(self) -> None:
         """Complete and arrange the operations."""
@@ -159,9 +152,8 @@ class Completion:
         if is_for_others(self.context):
             self.leave_to_servers()
         finish_new(self.upgrade, self.models, self.reflection.connection)
-        for op in self.upgrade.ops:
-            if isinstance(op, ops.CreateTableOp):
-                say_unsaid(op, self.found, (self.owned.normal(op.schema), op.table_name))
+        for op, key in self.new_tables:
+            say_unsaid(op, self.found, key)
         arrange(self.upgrade)
         self.upgrade.ops[:] = [
             *(one for one in [*objects, *types] if not one.diff[0].startswith("remove_")),
@@ -169,7 +161,7 @@ class Completion:
             *(one for one in [*types, *objects] if one.diff[0].startswith("remove_")),
         ]
         if self.database == "postgresql":
-            free_values(self.upgrade, self.owned.normal)
+            free_values(self.upgrade, self.owned)
             found = [part for op in self.upgrade.ops for part in statements_behind(op)]
             self.upgrade.ops[:] = found
         say_written_types(self.upgrade.ops, self.owned, self.context, self.renaming.plain)
@@ -202,10 +194,10 @@ class Completion:
         :param types: changes of types, which change their columns too
         """
         covered = {(one.table.name, one.name) for change in types for one in change.columns}
-        for table in self.existing_tables:
+        for table in self.existing_tables.values():
             self.compare(table, covered)
         self.add_unseen(named)
-        for table in self.existing_tables:
+        for table in self.existing_tables.values():
             self.free_keys(table)
         if self.database == "sqlite":
             self.complete_new_tables()
@@ -214,32 +206,27 @@ class Completion:
         """Add changes of columns that this database does not see, also of tables that are equal."""
         for table in self.owned.tables:
             changes = self.changes_of(table)
-            if unseen := [*named.unseen_changes(table, changes)]:
-                self.upgrade.ops += [] if changes in self.upgrade.ops else [changes]
-                changes.ops += unseen
+            changes.ops += [*named.unseen_changes(table, changes)]
+            self.keep(changes)
 
     def give_conditions(self) -> None:
         """Let constraints and indexes come and go on the databases that they are for."""
-        for table in self.existing_tables:
+        for table in self.existing_tables.values():
             changes = self.changes_of(table)
             self.conditional.complete(changes, table)
-            if changes.ops and changes not in self.upgrade.ops:
-                self.upgrade.ops.append(changes)
-        followers = [op for op in self.upgrade.ops if isinstance(op, TableChanges)]
-        for op in [op for op in self.upgrade.ops if isinstance(op, ops.CreateTableOp)]:
-            model = self.models.get((self.owned.normal(op.schema), op.table_name))
-            if model is not None:
-                behind = self.conditional.take_out(op, model, followers)
-                self.upgrade.ops += [behind] if behind.ops else []
+            self.keep(changes)
+        followers = self.table_changes
+        for op, key in self.new_tables:
+            if key in self.models:
+                self.keep(self.conditional.take_out(op, self.models[key], followers))
 
     def leave_to_servers(self) -> None:
         """Let tables that go come back as the models had them, on MariaDB."""
         written = self.owned.older_operations(self.context.opts.get("older_scripts"))
-        followers = [op for op in self.upgrade.ops if isinstance(op, TableChanges)]
         for op in self.upgrade.ops:
             if isinstance(op, ops.DropTableOp):
-                facts = self.reflection.facts.of((self.owned.normal(op.schema), op.table_name))
-                leave_to_servers(op, facts, followers, written)
+                facts = self.reflection.facts.of(self.owned.key_of(op))
+                leave_to_servers(op, facts, self.table_changes, written)
 
     def keep_computed(self, changes: Sequence[EnumChange]) -> None:
         """Let changes of values keep the computed columns that their tables have before."""
@@ -254,27 +241,24 @@ class Completion:
         # With hooks of its own env.py says what is seen.
         if not has_custom_comparison(self.context, self.owned):
             named = [names_of(op, self.reflection.connection) for op in self.upgrade.ops]
-            for table in self.existing_tables:
-                self.upgrade.ops += changes_left(self.owned.key_of(table), self.found, named)
+            for key in self.existing_tables:
+                self.upgrade.ops += changes_left(key, self.found, named)
 
     def order_changes(self) -> None:
         """Put each table's changes in order, and name its constraints."""
-        for op in self.upgrade.ops:
-            if isinstance(op, TableChanges):
-                model = self.models.get(self.key_of(op))
-                op.ops[:] = in_steps(op.ops, model)
-                columns = [column.name for column in model.columns] if model is not None else []
-                name_constraints(op, self.taken_names(op, columns), columns)
-                keep_unnamed_checks(op)
+        for op in self.table_changes:
+            model = self.models.get(self.owned.key_of(op))
+            op.ops[:] = in_steps(op.ops, model)
+            columns = [column.name for column in model.columns] if model is not None else []
+            name_constraints(op, self.taken_names(op, columns), columns)
+            keep_unnamed_checks(op)
 
     def indexes_aside(self) -> Iterator[ScriptOp]:
         """Yield what gives numbered columns an index while the primary keys of tables change."""
-        for op in self.upgrade.ops:
-            if not isinstance(op, TableChanges) or not any(
-                isinstance(i, KeyChange) for i in op.ops
-            ):
+        for op in self.table_changes:
+            if not any(isinstance(one, KeyChange) for one in op.ops):
                 continue
-            key = self.key_of(op)
+            key = self.owned.key_of(op)
             there = self.inspector.get_columns(op.table_name, schema=op.schema)
             numbered = {one["name"] for one in there if one.get("autoincrement") is True}
             if (model := self.models[key].autoincrement_column) is not None:
@@ -293,37 +277,33 @@ class Completion:
 
     def by_hand(self) -> Iterator[ScriptOp]:
         """Yield the changes that are left to a person."""
-        for table in self.existing_tables:
-            yield from changes_by_hand(self.owned.key_of(table), self.found)
-            yield from self.unseen.by_hand(self.owned.key_of(table))
-            yield from self.conditional.left.get(self.owned.key_of(table), ())
+        for key in self.existing_tables:
+            yield from changes_by_hand(key, self.found)
+            yield from self.unseen.by_hand(key)
+            yield from self.conditional.left.get(key, ())
 
     def of_database(self, *, first: bool) -> Iterator[ScriptOp | TableChanges]:
         """Yield the changes of tables that one kind of database alone knows.
 
         :param first: those that come before the changes of columns, else those behind
         """
-        for table in self.existing_tables:
-            key = self.owned.key_of(table)
+        for key, table in self.existing_tables.items():
             if self.database == "postgresql":
                 yield from numbering_changes(key, self.found, first=first)
                 yield from () if first else attribute_changes(key, self.found)
             elif self.database == "sqlite":
-                known = ConstraintComparison(self.context, table, (), ())
-                checks: Sequence[str] = [*map(check_source, known.unnamed)]
+                unnamed = self.constraints_of(table).unnamed
+                checks: Sequence[str] = [*map(check_source, unnamed)]
                 computed: ComputedColumns = [*computed_before(self.changes_of(table))]
                 if not first:
-                    for op in self.upgrade.ops:
-                        if isinstance(op, TableChanges) and self.key_of(op) == key:
-                            checks = op.table_args[0] or checks
+                    for op in self.parts_of(key):
+                        checks = op.table_args[0] or checks
                     computed = computed_columns(table)
                 yield from sqlite_option_changes(
                     table, key, self.found, checks, computed, first=first
                 )
             elif self.database == "mysql":
-                # The changes of a table may stand in several parts by now.
-                parts = [op for op in self.upgrade.ops if isinstance(op, TableChanges)]
-                inner = [one for op in parts if self.key_of(op) == key for one in op.ops]
+                inner = (one for op in self.parts_of(key) for one in op.ops)
                 names = [str(getattr(one, "column_name", "")) for one in inner]
                 yield from column_changes(key, self.found, names, first=first)
                 yield from option_changes(key, self.found) if first else ()
@@ -335,30 +315,20 @@ class Completion:
 
     def complete_new_tables(self) -> None:
         """Add the expression indexes of new tables, which Alembic leaves out on SQLite."""
-        there = {
-            str(getattr(inner, "index_name", ""))
-            for op in self.upgrade.ops
-            for inner in getattr(op, "ops", ())
-        }
-        for op in [one for one in self.upgrade.ops if isinstance(one, ops.CreateTableOp)]:
-            model = self.models.get((self.owned.normal(op.schema), op.table_name))
-            found = missing_indexes(model) if model is not None else []
+        there = {str(getattr(one, "index_name", "")) for one in single(self.upgrade)}
+        for op, key in self.new_tables:
+            found = missing_indexes(self.models[key]) if key in self.models else []
             missing = [one for one in found if str(one.index_name) not in there]
-            if missing:
-                self.upgrade.ops.append(TableChanges(op.table_name, missing, schema=op.schema))
+            self.keep(TableChanges(op.table_name, missing, schema=op.schema))
 
     @cached_property
-    def existing_tables(self) -> list[Table]:
-        """The models' tables that the database has as well."""
+    def existing_tables(self) -> Mapping[Key, Table]:
+        """The models' tables that the database has as well, by key."""
         names = {
             schema: set(self.inspector.get_table_names(schema=schema))
-            for schema in {self.owned.normal(table.schema) for table in self.owned.tables}
+            for schema in {schema for schema, _ in self.models}
         }
-        return [
-            table
-            for table in self.owned.tables
-            if table.name in names[self.owned.normal(table.schema)]
-        ]
+        return {key: table for key, table in self.models.items() if key[1] in names[key[0]]}
 
     def compare(self, table: Table, covered: set[tuple[str, str]]) -> None:
         """Compare what Alembic does not compare of a table."""
@@ -377,15 +347,12 @@ class Completion:
             if isinstance(op, ops.AddColumnOp) and op.column.table is table:
                 # The CHECK of its type comes by an operation of its own, and can go before it.
                 op.column = changed(op.column, type=without_check(op.column.type))
-        facts = self.found.model_facts.get(key, ())
-        checks = ConstraintComparison(self.context, table, differences, facts)
+        checks = self.constraints_of(table, differences)
         checks.skipped = {column for name, column in covered if name == table.name}
         found = checks.operations()
         changes.checks = checks
         changes.ops += found
-        there = self.found.database_facts.get(key, ())
-        indexes = IndexComparison(self.context, table, differences, there, self.owned)
-        changes.ops += indexes.operations()
+        changes.ops += self.indexes_of(table, differences).operations()
         self.make_columns_anew(changes, table)
         if checks.lost:
             changes.recreate = True
@@ -394,11 +361,19 @@ class Completion:
                 unnamed_check(table, one, there, checks.columns).reverse() for one in checks.lost
             ]
         changes.ops[:0] = elsewhere
-        if changes in self.upgrade.ops:
-            if not changes.ops:
-                self.upgrade.ops.remove(changes)
-        elif changes.ops:
-            self.upgrade.ops.append(changes)
+        self.keep(changes)
+
+    def constraints_of(
+        self, table: Table, differences: Sequence[Difference] = ()
+    ) -> ConstraintComparison:
+        """Return the comparison of a table's constraints."""
+        models = self.found.in_models(self.owned.key_of(table))
+        return ConstraintComparison(self.context, table, differences, models)
+
+    def indexes_of(self, table: Table, differences: Sequence[Difference]) -> IndexComparison:
+        """Return the comparison of a table's indexes."""
+        there = self.found.in_database(self.owned.key_of(table))
+        return IndexComparison(self.context, table, differences, there, self.owned)
 
     def make_columns_anew(self, changes: TableChanges, table: Table) -> None:
         """Add what makes computed columns anew, with the indexes and constraints that go with them.
@@ -417,11 +392,8 @@ class Completion:
             if not isinstance(op, ops.AlterColumnOp) or op.column_name not in names
         ]
         parts = [*parts_with(names, self.found, key)]
-        facts = self.found.database_facts.get(key, ())
-        models = self.found.model_facts.get(key, ())
-        changes.ops += ConstraintComparison(self.context, table, parts, models).operations()
-        indexes = IndexComparison(self.context, table, parts, facts, self.owned)
-        changes.ops += indexes.operations()
+        changes.ops += self.constraints_of(table, parts).operations()
+        changes.ops += self.indexes_of(table, parts).operations()
         changes.ops += again
 
     def free_keys(self, table: Table) -> None:
@@ -434,17 +406,13 @@ class Completion:
         if [*written_for(self.context)] == ["sqlite"]:
             return
         changes = self.changes_of(table)
-        known = ConstraintComparison(
-            self.context, table, (), self.found.model_facts.get(self.owned.key_of(table), ())
-        )
-        given_up = self.reflection.given_up
         freed = freed_keys(
             table,
-            known,
+            self.constraints_of(table),
             self.found,
             self.owned,
             self.upgrade,
-            given_up,
+            self.reflection.given_up,
             needs_index=self.database == "mysql",
         )
         changes.ops += [
@@ -454,23 +422,25 @@ class Completion:
             or bool(getattr(op, "only", None))
             or all(self.owned.owner_of(*key) == self.owned.package for key in target_of(op))
         ]
-        if changes.ops and changes not in self.upgrade.ops:
-            self.upgrade.ops.append(changes)
+        self.keep(changes)
 
     def changes_of(self, table: Table) -> TableChanges:
         """Return the changes of a table that were found so far."""
         key = self.owned.key_of(table)
-        found = TableChanges(table.name, [], schema=key[0])
-        for op in self.upgrade.ops:
-            if isinstance(op, TableChanges) and self.key_of(op) == key:
-                found = op
-                break
-        found.computed = computed_columns(table)
-        return found
+        parts = self.parts_of(key) or [TableChanges(table.name, [], schema=key[0])]
+        parts[0].computed = computed_columns(table)
+        return parts[0]
 
-    def key_of(self, op: TableChanges) -> Key:
-        """Return the normal key of a table that changes."""
-        return self.owned.normal(op.schema), op.table_name
+    def parts_of(self, key: Key) -> list[TableChanges]:
+        """Return the parts in which the changes of a table stand by now."""
+        return [op for op in self.table_changes if self.owned.key_of(op) == key]
+
+    def keep(self, changes: TableChanges) -> None:
+        """Let the changes of a table be among the operations, unless there are none."""
+        if changes not in self.upgrade.ops:
+            self.upgrade.ops += [changes] if changes.ops else []
+        elif not changes.ops:
+            self.upgrade.ops.remove(changes)
 
     def taken_names(self, changes: TableChanges, columns: Sequence[str]) -> set[str]:
         """Return the names that constraints of a table have, and keep.
@@ -493,12 +463,9 @@ class Completion:
                     if not one["name"]:
                         given = check_name(changes.table_name, one["sqltext"], columns)
                         names.add(unused(given, names))
-        # Its changes may stand in several parts.
-        same = [op for op in self.upgrade.ops if isinstance(op, TableChanges)]
         return names - {
             str(one.constraint_name)
-            for op in same
-            if (op.schema, op.table_name) == (changes.schema, changes.table_name)
+            for op in self.parts_of((schema, changes.table_name))
             for one in op.ops
             if isinstance(one, ops.DropConstraintOp)
         }

@@ -14,8 +14,7 @@ from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.autogenerate.package_objects import Key
-from websauna_migrate.autogenerate.rename.renamed_facts import renamed_facts
-from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames
+from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames, renamed_facts
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference
@@ -60,14 +59,21 @@ class FoundDifferences:
         return frozenset(self.key_of(one) for one in self.database.objects if one.kind == "table")
 
     @cached_property
-    def database_facts(self) -> Mapping[Key, Sequence[Fact]]:
-        """The facts of the database by the key of the table or type."""
-        return self.database.by_key
-
-    @cached_property
     def model_facts(self) -> Mapping[Key, Sequence[Fact]]:
         """The facts of the models by the key of the table or type."""
         return self.models.by_key
+
+    @cached_property
+    def _database_facts(self) -> Mapping[Key, Sequence[Fact]]:
+        return self.database.by_key
+
+    def in_database(self, key: Key) -> Sequence[Fact]:
+        """Return the facts of a table or type, and of its parts, in the database."""
+        return self._database_facts.get(key, ())
+
+    def in_models(self, key: Key) -> Sequence[Fact]:
+        """Return the facts of a table or type, and of its parts, in the models."""
+        return self.model_facts.get(key, ())
 
     def of(self, key: Key) -> Sequence[Difference]:
         """Return what differs in a table that both sides have."""
@@ -86,6 +92,11 @@ class FoundDifferences:
     def key_of(self, fact: Fact) -> Key:
         """Return the normal key of the table or type that a fact is a part of."""
         return self.models.key_of(fact)
+
+
+def columns_in(facts: Iterable[Fact]) -> dict[str, Fact]:
+    """Return the columns among facts of a table by name."""
+    return {one.name: one for one in facts if one.kind == "column"}
 
 
 def told(one: Difference) -> str:
@@ -138,7 +149,8 @@ class FactComparison:
             scratch place; the message has the grant
         """
         further = tuple(more)
-        names = tuple((table, *new.items()) for table, new in sorted_names(renames))
+        by_table = sorted(renames.constraints.items(), key=str)
+        names = tuple((table, *new.items()) for table, new in by_table)
         key = (renames.everything, names, *map(id, further))
         if key not in self._found:
             self._found[key] = self.compared(renames, further)
@@ -146,11 +158,7 @@ class FactComparison:
 
     def compared(self, renames: Renames, more: Sequence[Table]) -> FoundDifferences:
         """Compare."""
-        tables = [
-            table
-            for package in sorted(set(self.ownership.owners.values()))
-            for table in self.ownership.tables_of(package)
-        ]
+        tables = [*self.ownership.tables]
         tables += [table for table in more if table not in tables]
         models = Models(tables, (), self.owner_of)
         schemas = self.read((None, *models.schemas(self.connection.dialect)))
@@ -207,11 +215,6 @@ class FactComparison:
     def owner_of(self, table: Table) -> str:
         """Return the package of a table, in words if it has none."""
         return self.ownership.owners.get((table.schema, str(table.name)), "")
-
-
-def sorted_names(renames: Renames) -> list[tuple[Key, Mapping[str, str]]]:
-    """Return the new names of constraints by table, in an order of its own."""
-    return sorted(renames.constraints.items(), key=str)
 
 
 def without_key_names(found: Sequence[Difference]) -> list[Difference]:

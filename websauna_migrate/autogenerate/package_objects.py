@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import Table
 
@@ -18,7 +18,6 @@ from websauna_migrate.revision_scripts.script_names import Call
 from websauna_migrate.revision_scripts.written_types import (
     Operation,
     Types,
-    needs_batch,
     operations_in,
     types_on,
     written_types,
@@ -32,48 +31,25 @@ if TYPE_CHECKING:
 Key = tuple[str | None, str]
 
 
+class TableOperation(Protocol):
+    """An operation of Alembic's that is about one table."""
+
+    @property
+    def schema(self) -> str | None:
+        """The table's schema."""
+
+    @property
+    def table_name(self) -> str | None:
+        """The table's name."""
+
+
 #: What Alembic itself asks ``include_object`` about.
 ALEMBIC_KINDS = frozenset(
     {
-        "schema",
-        "table",
-        "column",
-        "index",
-        "unique_constraint",
-        "foreign_key_constraint",
+        *("schema", "table", "column", "index", "unique_constraint", "foreign_key_constraint"),
         "check_constraint",
     }
 )
-
-
-class TypesOfScripts:
-    """What the scripts of all packages say of types, read once.
-
-    :ivar types: by the names of dialects
-    """
-
-    def __init__(self, snapshot: LoadedScripts, known: dict[str, Sequence[Operation]]) -> None:
-        """Read nothing yet.
-
-        :param known: the operations of scripts that were read already, by text; gets those read
-        """
-        self._snapshot = snapshot
-        self.known = known
-        self.types: dict[tuple[str, ...], Types] = {}
-
-    @cached_property
-    def operations(self) -> Sequence[tuple[str, Sequence[Operation]]]:
-        """The operations of scripts by package, in the order in which they are applied."""
-        return [
-            (one.package, self.read(script_text(one.path)))
-            for one in self._snapshot.graph.timeline()
-        ]
-
-    def read(self, text: str) -> Sequence[Operation]:
-        """Return the operations of a script by its text."""
-        if text not in self.known:
-            self.known[text] = [*operations_in([text])]
-        return self.known[text]
 
 
 class PackageObjects:
@@ -99,20 +75,28 @@ class PackageObjects:
         self.ownership = ownership
         self.snapshot = snapshot
         self.default_schema = default_schema
-        self._types_on = TypesOfScripts(snapshot, {})
+        #: The operations of scripts that were read, by text.
+        self._read: dict[str, Sequence[Operation]] = {}
+        #: The types that scripts of all packages write, by the names of dialects.
+        self._types: dict[tuple[str, ...], Types] = {}
 
     def beside(self, package: str) -> PackageObjects:
         """Return what belongs to another package; who owns which table is found out once."""
         other = PackageObjects(package, self.ownership, self.snapshot, self.default_schema)
-        other.__dict__["_owners"] = self._owners
-        other._types_on = self._types_on
+        vars(other).update(_owners=self._owners, _read=self._read, _types=self._types)
         return other
 
     def over(self, snapshot: LoadedScripts) -> PackageObjects:
         """Return what belongs to the package once there are more scripts; each is read once."""
         made = PackageObjects(self.package, self.ownership, snapshot, self.default_schema)
-        made._types_on = TypesOfScripts(snapshot, self._types_on.known)
+        made._read = self._read
         return made
+
+    def operations_of(self, text: str) -> Sequence[Operation]:
+        """Return the operations of a script by its text."""
+        if text not in self._read:
+            self._read[text] = [*operations_in([text])]
+        return self._read[text]
 
     @property
     def registered(self) -> MigrationPackage:
@@ -128,7 +112,7 @@ class PackageObjects:
     @cached_property
     def operations(self) -> tuple[Operation, ...]:
         """The operations of the package's scripts, in the order in which they are applied."""
-        return tuple(one for text in self.scripts for one in self._types_on.read(text))
+        return tuple(one for text in self.scripts for one in self.operations_of(text))
 
     def older_operations(self, squashed: Iterable[str] | None) -> Sequence[Operation]:
         """Return the operations of the scripts before a new one.
@@ -137,7 +121,7 @@ class PackageObjects:
         """
         if squashed is None:
             return self.operations
-        return [one for path in squashed for one in self._types_on.read(script_text(path))]
+        return [one for path in squashed for one in self.operations_of(script_text(path))]
 
     @cached_property
     def written_types(self) -> Types:
@@ -149,24 +133,27 @@ class PackageObjects:
 
         :param dialects: the names of SQLAlchemy's dialects that run on it
         """
-        known = self._types_on
-        if dialects not in known.types:
+        if dialects not in self._types:
 
             def is_of(package: str, key: Key) -> bool:
                 return self.owner_of(*key) in (package, None)
 
-            known.types[dialects] = types_on(dialects, known.operations, self.normal, is_of)
-        return known.types[dialects]
-
-    @property
-    def fails_on_sqlite(self) -> bool:
-        """Whether the package's scripts surely fail on SQLite: they were written for others."""
-        return any(map(needs_batch, self.operations))
+            scripts = (
+                (one.package, self.operations_of(script_text(one.path)))
+                for one in self.snapshot.graph.timeline()
+            )
+            self._types[dialects] = types_on(dialects, scripts, self.normal, is_of)
+        return self._types[dialects]
 
     @property
     def tables(self) -> tuple[Table, ...]:
         """The package's tables of the models, those that are referred to first."""
         return self.ownership.tables_of(self.package)
+
+    @cached_property
+    def models(self) -> Mapping[Key, Table]:
+        """The package's tables of the models by schema and name."""
+        return {self.key_of(table): table for table in self.tables}
 
     def owns(self, schema: str | None, name: str) -> bool:
         """Tell whether a table is the package's."""
@@ -185,9 +172,10 @@ class PackageObjects:
         normal = self.normal(schema)
         return [(normal, name), *([(self.default_schema, name)] if normal is None else [])]
 
-    def key_of(self, table: Table) -> Key:
-        """Return schema and name of a model's table."""
-        return self.normal(table.schema), str(table.name)
+    def key_of(self, what: Table | TableOperation) -> Key:
+        """Return schema and name of a model's table, or of the one that an operation is about."""
+        name = what.name if isinstance(what, Table) else what.table_name
+        return self.normal(what.schema), str(name)
 
     @cached_property
     def _owners(self) -> Mapping[Key, str]:

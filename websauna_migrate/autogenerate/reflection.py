@@ -27,14 +27,8 @@ from websauna_migrate.models.named_types import ModelType
 
 #: What SQLAlchemy reflects of a table, each with ``get_<kind>`` and ``get_multi_<kind>``.
 KINDS = (
-    "columns",
-    "pk_constraint",
-    "foreign_keys",
-    "indexes",
-    "unique_constraints",
-    "table_comment",
-    "check_constraints",
-    "table_options",
+    *("columns", "pk_constraint", "foreign_keys", "indexes", "unique_constraints", "table_comment"),
+    *("check_constraints", "table_options"),
 )
 
 #: Collections in what is reflected.

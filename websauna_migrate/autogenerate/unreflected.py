@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import BIGINT, INTEGER, SMALLINT
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import JSON, NullType
 
+from websauna_migrate.autogenerate.fact_comparison import columns_in
 from websauna_migrate.autogenerate.operations.column_types import (
     CharacterEnum,
     StoredType,
@@ -53,7 +54,7 @@ def correct_columns(
     :param facts: those of their table
     :param written: the table as it is written, on SQLite
     """
-    known = {one.name: one for one in facts if one.kind == "column"}
+    known = columns_in(facts)
     for column in columns:
         fact = known.get(column["name"])
         if fact is None:

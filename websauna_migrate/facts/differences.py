@@ -101,7 +101,12 @@ def differences(left: Facts, right: Facts) -> Iterator[Difference]:
     common = lefts.keys() & rights.keys()
     unequal = {key for key in common if lefts[key] != rights[key]}
     # The server numbers what has no name: the same number may stand for another object.
-    odd = {key for key in unequal if numbered_otherwise(lefts[key], rights[key])}
+    odd = {
+        key
+        for key in unequal
+        if lefts[key].server_named and rights[key].server_named
+        if content(lefts[key]) != content(rights[key])
+    }
     renamed = [
         *matched_by_content(
             {key: one for key, one in lefts.items() if key not in common or key in odd},
@@ -146,19 +151,14 @@ def follows(fact: Fact, others: Mapping[Key, Fact]) -> bool:
         _, _, column = str(fact.get("owner")).rpartition(".")
         there = (fact.schema, fact.table, "column", column) in others
         return fact.get("identity") is True or not there
-    return not has_whole(others, fact)
+    wholes = ((fact.schema, fact.table, kind, fact.table) for kind in WHOLES)
+    return not any(whole in others for whole in wholes)
 
 
 #: What can have parts that are facts of their own.
 WHOLES = frozenset(
     {"table", "view", "materialized view", "foreign table", "composite type", "domain type"}
 )
-
-
-def has_whole(facts: Mapping[Key, Fact], part: Fact) -> bool:
-    """True if the table, view or type that a fact is a part of is among facts."""
-    assert part.table is not None
-    return any((part.schema, part.table, kind, part.table) in facts for kind in WHOLES)
 
 
 def matched_by_content(
@@ -178,11 +178,6 @@ def matched_by_content(
                 waiting[content(one)].remove(other)
                 yield one, other
                 break
-
-
-def numbered_otherwise(one: Fact, other: Fact) -> bool:
-    """True if the server chose one name for two objects that differ."""
-    return one.server_named and other.server_named and content(one) != content(other)
 
 
 def content(fact: Fact) -> tuple[object, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -69,6 +70,16 @@ class Fact:
                 return value
         return None
 
+    def with_texts(self, change: Callable[[str], str], *, but: Collection[str] = ()) -> Fact:
+        """Return the fact with other texts in its attributes, but for some of these."""
+        return replace(
+            self,
+            attributes=tuple(
+                (key, change(value) if isinstance(value, str) and key not in but else value)
+                for key, value in self.attributes
+            ),
+        )
+
     def changed(self, **attributes: Value) -> Fact:
         """Return the fact with other attributes."""
         merged = dict(self.attributes) | attributes
@@ -77,6 +88,30 @@ class Fact:
 
 #: A row of the server's catalogue; its values are of the types that the query gives.
 Row: TypeAlias = tuple[Any, ...]
+
+
+def by_true_names(names: Mapping[str, str], quote: Callable[[str], str]) -> Callable[[Fact], Fact]:
+    """Return what gives a fact true names in place of those of scratch schemas, in its texts too.
+
+    The scratch names occur nowhere else and need no quotes.
+
+    :param names: the true names, by those of the scratch schemas
+    :param quote: returns a name as it stands in SQL
+    """
+    pattern = re.compile("|".join(map(re.escape, sorted(names, reverse=True))) or "(?!)")
+
+    def true_text(text: str) -> str:
+        return pattern.sub(lambda found: quote(names[found[0]]), text)
+
+    def true_fact(fact: Fact) -> Fact:
+        return replace(
+            fact.with_texts(true_text),
+            schema=names.get(fact.schema, fact.schema),
+            name=names.get(fact.name) or true_text(fact.name),
+        )
+
+    return true_fact
+
 
 #: Facts by what the server said of them: the same words are the same facts.
 Pieces: TypeAlias = dict[Hashable, tuple[Fact, ...]]

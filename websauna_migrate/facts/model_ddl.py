@@ -1,16 +1,20 @@
-"""What ``create_all()`` needs besides tables: named types, and sequences of their own."""
+"""What of the models is DDL besides tables, or cannot be written as DDL.
+
+``create_all()`` needs named types, and sequences of their own. Parameters without a value are
+written as NULL by SQLAlchemy, which says nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Constraint, MetaData, Table
+from sqlalchemy import BindParameter, CheckConstraint, ClauseElement, Constraint, MetaData, Table
 from sqlalchemy import Sequence as SqlSequence
 from sqlalchemy.dialects.postgresql import ENUM, CreateDomainType, CreateEnumType
 from sqlalchemy.engine import Dialect
-from sqlalchemy.schema import CreateColumn, DefaultClause
+from sqlalchemy.schema import Computed, CreateColumn, DefaultClause
 from sqlalchemy.sql.functions import next_value
 from sqlalchemy.sql.visitors import iterate
 
@@ -132,3 +136,34 @@ def write_checks_with_tables(dialect: Dialect) -> None:
             return ", \n\t".join(filter(None, texts))
 
     dialect.ddl_compiler = WithTables
+
+
+def open_parameters(table: Table) -> Iterator[tuple[str, str]]:
+    """Yield the parameters without a value in what a table has, each with its place in words."""
+    for place, expression in expressions_of(table):
+        if isinstance(expression, ClauseElement):
+            for part in iterate(expression):
+                if isinstance(part, BindParameter) and part.required and part.callable is None:
+                    yield place, str(part.key)
+
+
+def expressions_of(table: Table) -> Iterator[tuple[str, object]]:
+    """Yield the expressions that are written with a table, each with its place in words."""
+    for column in table.columns:
+        place = f'column "{column.name}"'
+        default = column.server_default
+        if isinstance(default, Computed):
+            yield place, default.sqltext
+        else:
+            yield place, getattr(default, "arg", None)
+        for check in column.constraints:
+            yield place, getattr(check, "sqltext", None)
+    for constraint in table.constraints:
+        if isinstance(constraint, CheckConstraint):
+            yield f'constraint "{constraint.name}"', constraint.sqltext
+    for index in table.indexes:
+        place = f'index "{index.name}"'
+        for expression in index.expressions:
+            yield place, expression
+        for options in index.dialect_options.values():
+            yield place, options.get("where")

@@ -24,10 +24,9 @@ from websauna_migrate.facts.model_ddl import (
     ModelsNotCreated,
     create_types,
     dialect_creates,
+    open_parameters,
     used_sequences,
 )
-from websauna_migrate.facts.one_message import NotRecorded, recorded, send_in_one_message
-from websauna_migrate.facts.open_parameters import open_parameters
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.foreign_key_links import is_dangling
 from websauna_migrate.models.ownership import Ownership
@@ -40,6 +39,8 @@ from websauna_migrate.models.sqlalchemy_internals import (
 
 if TYPE_CHECKING:
     from alembic_utils.replaceable_entity import ReplaceableEntity
+    from sqlalchemy.engine.default import DefaultExecutionContext
+    from sqlalchemy.engine.interfaces import DBAPICursor
 
 
 @dataclass(frozen=True)
@@ -241,14 +242,6 @@ def words_of(exc: Exception) -> str:
     return re.sub(r"0x[0-9a-f]+|\s*\(Background on this error at: [^)]*\)", "", str(exc))
 
 
-def no_value(name: str) -> str:
-    """Return what is to be said of a parameter without a value."""
-    return (
-        f'the parameter ":{name}" has no value, and would be written as NULL. A colon that belongs '
-        "to a text is written with a backslash before it."
-    )
-
-
 @contextmanager
 def unwritable_named(
     tables: Iterable[Table],
@@ -266,7 +259,11 @@ def unwritable_named(
     for table in known:
         for place, name in open_parameters(table):
             place = f'Table "{table.fullname}", {place}'
-            raise ModelsNotCreated(owner_of(table), place, no_value(name), what)
+            problem = (
+                f'the parameter ":{name}" has no value, and would be written as NULL. A colon that '
+                "belongs to a text is written with a backslash before it."
+            )
+            raise ModelsNotCreated(owner_of(table), place, problem, what)
         for key in table.foreign_keys:
             if is_dangling(key):
                 raise no_target(key, owner_of(table), known)
@@ -377,3 +374,53 @@ def placed_text(text: str, schemas: Mapping[str, str]) -> str:
             scratch = f'"{scratch}"'
         text = re.sub(rf"{re.escape(quoted)}(?=\s*\.)", scratch, text)
     return text
+
+
+# Statements that are recorded in place of being executed, and sent as one message
+
+#: Drivers that send several statements in one message.
+DRIVERS = frozenset({"psycopg2", "psycopg"})
+
+
+class NotRecorded(Exception):
+    """A listener of the models executes a statement whose answer it may read."""
+
+
+@contextmanager
+def recorded(connection: Connection) -> Iterator[list[str]]:
+    """Record the DDL that is executed within the block; nothing is sent.
+
+    :raises NotRecorded: if something else is executed
+    """
+    found: list[str] = []
+
+    def execute(
+        cursor: DBAPICursor,
+        statement: str,
+        parameters: object,
+        context: DefaultExecutionContext | None,
+    ) -> bool | None:
+        if context is None or context.root_connection is not connection:
+            return None
+        if not context.isddl or parameters:
+            raise NotRecorded
+        found.append(statement)
+        return True
+
+    event.listen(connection.engine, "do_execute", execute)
+    try:
+        yield found
+    finally:
+        event.remove(connection.engine, "do_execute", execute)
+
+
+def send_in_one_message(connection: Connection, statements: Sequence[str]) -> None:
+    """Send statements to PostgreSQL: in one message where the driver can, else one by one."""
+    if connection.dialect.driver not in DRIVERS:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    elif statements:
+        cursor = connection.connection.cursor()
+        # With parameters, though there are none, the driver reads the doubled % as one.
+        cursor.execute(";\n".join(statements), {})
+        cursor.close()

@@ -9,8 +9,15 @@ from functools import partial
 from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Pieces, Row, Value
-from websauna_migrate.facts.renamed import Renamed
+from websauna_migrate.facts.fact import (
+    AS_WRITTEN,
+    POSITION,
+    Fact,
+    Pieces,
+    Row,
+    Value,
+    by_true_names,
+)
 
 COLUMNS = """
 SELECT table_schema, table_name, column_name, ordinal_position, column_type, is_nullable,
@@ -69,13 +76,11 @@ def read_mysql(
     """
     default = str(connection.scalar(text("SELECT DATABASE()")) or "")
     reading = Reading(connection, list(schemas) if schemas is not None else [default])
-    rename = Renamed(names, lambda name: name.replace("`", "``")).fact if names else None
-    pieces: Pieces = {}
-    for key, make in reading.pieces():
-        facts = known.get(key)
-        if facts is None:
-            facts = tuple(map(rename, make()) if rename else make())
-        pieces[key] = facts
+    rename = by_true_names(names, lambda name: name.replace("`", "``"))
+    pieces = {
+        key: known[key] if key in known else tuple(map(rename, make()))
+        for key, make in reading.pieces()
+    }
     return names.get(default, default), pieces
 
 
@@ -87,7 +92,6 @@ class Reading:
     """One look at some databases."""
 
     def __init__(self, connection: Connection, schemas: list[str]) -> None:
-        """Look at the databases."""
         self.connection = connection
         self.schemas = schemas
 

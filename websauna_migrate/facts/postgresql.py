@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from sqlalchemy import BigInteger, String, bindparam, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.facts.fact import POSITION, Fact, Pieces, Row, Value
+from websauna_migrate.facts.fact import POSITION, Fact, Pieces, Row, Value, by_true_names
 from websauna_migrate.facts.postgresql_catalogue import BY_UNIT, QUERIES, SCHEMAS, SELDOM
-from websauna_migrate.facts.renamed import Renamed
 from websauna_migrate.facts.written_back import settled
 
 #: The default of a column that takes its values from a sequence of its own.
@@ -81,7 +80,7 @@ def read_postgresql(
         rows = {name: rows_of(connection, query, wanted) for name, query in queries.items()}
     pieces = schema_pieces(found) | {key: facts for _, key, facts in Reading(rows).pieces({})}
     if names:
-        rename = Renamed(names, quote_name).fact
+        rename = by_true_names(names, quote_name)
         pieces = {key: tuple(map(rename, facts)) for key, facts in pieces.items()}
     return names.get(default, default), pieces
 
@@ -165,30 +164,26 @@ class Reading:
         """Yield the fact of a table, view or composite type."""
         schema, name, kind, persistence, bound, partitions, parents, options, toast = row[:9]
         method, secured, forced, replica, of_type, view, server, foreign, place, comment = row[9:]
-        yield Fact.make(
-            KINDS[kind],
-            schema,
-            name,
-            {
-                "persistence": PERSISTENCE.get(persistence),
-                "partition of": parents if bound else None,
-                "inherits": None if bound else parents,
-                "partition bound": bound,
-                "partitioned by": partitions,
-                "options": options,
-                "options of TOAST": toast,
-                "access method": method if kind in "rm" and method != "heap" else None,
-                "row security": secured,
-                "row security for the owner": forced,
-                "replica identity": REPLICA_IDENTITY.get(replica) if kind in "rpm" else None,
-                "of type": of_type,
-                "definition": view,
-                "server": server,
-                "foreign options": foreign,
-                "tablespace": place,
-                "comment": comment,
-            },
-        )
+        attributes = {
+            "persistence": PERSISTENCE.get(persistence),
+            "partition of": parents if bound else None,
+            "inherits": None if bound else parents,
+            "partition bound": bound,
+            "partitioned by": partitions,
+            "options": options,
+            "options of TOAST": toast,
+            "access method": method if kind in "rm" and method != "heap" else None,
+            "row security": secured,
+            "row security for the owner": forced,
+            "replica identity": REPLICA_IDENTITY.get(replica) if kind in "rpm" else None,
+            "of type": of_type,
+            "definition": view,
+            "server": server,
+            "foreign options": foreign,
+            "tablespace": place,
+            "comment": comment,
+        }
+        yield Fact.make(KINDS[kind], schema, name, attributes)
 
     def columns(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of a column."""
@@ -203,31 +198,26 @@ class Reading:
             constraint = None
         written = str(definition or "")
         more = written[len("NOT NULL ") + len(quote_name(name)) :].strip()
-        yield Fact.make(
-            "column",
-            schema,
-            name,
-            {
-                POSITION: number,
-                "type": type_,
-                "not null": not_null,
-                "name of NOT NULL": constraint,
-                "options of NOT NULL": more or None,
-                "generated": f"{default} {GENERATED[generated]}" if generated else None,
-                "default": None if generated else default,
-                "identity": IDENTITY.get(identity),
-                "collation": collation,
-                "storage": STORAGE.get(storage),
-                "compression": compression,
-                "statistics target": target,
-                "options": options,
-                "foreign options": foreign,
-                "inherited": not local,
-                "comment": comment,
-                "of type": kind == "c",
-            },
-            table=table,
-        )
+        attributes = {
+            POSITION: number,
+            "type": type_,
+            "not null": not_null,
+            "name of NOT NULL": constraint,
+            "options of NOT NULL": more or None,
+            "generated": f"{default} {GENERATED[generated]}" if generated else None,
+            "default": None if generated else default,
+            "identity": IDENTITY.get(identity),
+            "collation": collation,
+            "storage": STORAGE.get(storage),
+            "compression": compression,
+            "statistics target": target,
+            "options": options,
+            "foreign options": foreign,
+            "inherited": not local,
+            "comment": comment,
+            "of type": kind == "c",
+        }
+        yield Fact.make("column", schema, name, attributes, table=table)
 
     def constraints(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of a constraint of a table or domain."""
@@ -237,22 +227,23 @@ class Reading:
         key = index_columns if kind in "ux" else columns
         if kind == "p" or (kind == "c" and (count or 0) != 1):
             key = None
+        attributes = {
+            "definition": definition.removesuffix(" NOT VALID"),
+            "not valid": not valid and not definition.endswith(" NOT ENFORCED"),
+            "index options": options,
+            "index not valid": index_valid is False,
+            "index tablespace": place,
+            "index comment": index_comment,
+            "clustered": bool(clustered),
+            "replica identity": bool(replica),
+            "comment": comment,
+            "of type": of_domain,
+        }
         yield Fact.make(
             "constraint",
             schema,
             name,
-            {
-                "definition": definition.removesuffix(" NOT VALID"),
-                "not valid": not valid and not definition.endswith(" NOT ENFORCED"),
-                "index options": options,
-                "index not valid": index_valid is False,
-                "index tablespace": place,
-                "index comment": index_comment,
-                "clustered": bool(clustered),
-                "replica identity": bool(replica),
-                "comment": comment,
-                "of type": of_domain,
-            },
+            attributes,
             table=table,
             server_named=is_servers(name, table, key, ENDINGS.get(kind, "")),
         )
@@ -261,20 +252,21 @@ class Reading:
         """Yield the fact of an index that is not a constraint's."""
         schema, name, table, definition, quoted, valid, clustered, replica, comment = row[:9]
         columns, targets, parent, place = row[9:]
+        attributes = {
+            "definition": definition.replace(f"INDEX {quoted} ON ", "INDEX ON ", 1),
+            "not valid": not valid,
+            "clustered": clustered,
+            "replica identity": replica,
+            "statistics targets": targets,
+            "attached to": parent,
+            "tablespace": place,
+            "comment": comment,
+        }
         yield Fact.make(
             "index",
             schema,
             name,
-            {
-                "definition": definition.replace(f"INDEX {quoted} ON ", "INDEX ON ", 1),
-                "not valid": not valid,
-                "clustered": clustered,
-                "replica identity": replica,
-                "statistics targets": targets,
-                "attached to": parent,
-                "tablespace": place,
-                "comment": comment,
-            },
+            attributes,
             table=table,
             server_named=is_servers(name, table, columns, "idx"),
         )
@@ -282,20 +274,16 @@ class Reading:
     def types(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of an enum, domain or range type."""
         schema, name, kind, labels, base, not_null, default, collation, range_, comment = row
-        yield Fact.make(
-            TYPES[kind],
-            schema,
-            name,
-            {
-                "values": tuple(labels or ()),
-                "type": base,
-                "not null": not_null,
-                "default": default,
-                "collation": collation,
-                "definition": range_,
-                "comment": comment,
-            },
-        )
+        attributes = {
+            "values": tuple(labels or ()),
+            "type": base,
+            "not null": not_null,
+            "default": default,
+            "collation": collation,
+            "definition": range_,
+            "comment": comment,
+        }
+        yield Fact.make(TYPES[kind], schema, name, attributes)
 
     def sequences(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of a sequence."""
@@ -344,20 +332,15 @@ class Reading:
     def policies(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of a policy of row security."""
         schema, name, table, command, permissive, roles, using, check, comment = row
-        yield Fact.make(
-            "policy",
-            schema,
-            name,
-            {
-                "command": COMMANDS[command],
-                "restrictive": not permissive,
-                "roles": roles,
-                "using": using,
-                "with check": check,
-                "comment": comment,
-            },
-            table=table,
-        )
+        attributes = {
+            "command": COMMANDS[command],
+            "restrictive": not permissive,
+            "roles": roles,
+            "using": using,
+            "with check": check,
+            "comment": comment,
+        }
+        yield Fact.make("policy", schema, name, attributes, table=table)
 
     def extensions(self, row: Row) -> Iterator[Fact]:
         """Yield the fact of an extension."""

@@ -7,12 +7,17 @@ What is without a keeper was left by a process that was killed, and is removed a
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import itertools
 import os
+import re
 import shutil
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import text
@@ -31,7 +36,6 @@ from websauna_migrate.database.engines import (
     safe_url,
 )
 from websauna_migrate.database.own_connections import use_own_connections
-from websauna_migrate.facts.scratch_names import PREFIX, ScratchName, new_name
 
 SETTING = "websauna_migrate.scratch_url"
 
@@ -219,3 +223,59 @@ def drop(connection: Connection, name: str) -> None:
     """Drop a database with all who are still in it."""
     force = " WITH (FORCE)" if connection.dialect.name == "postgresql" else ""
     connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}{force}")
+
+
+# Names, which say which process of which host made a place, and when
+
+PREFIX = "websauna_migrate_scratch_"
+
+FORM = re.compile(PREFIX + r"([0-9a-f]{8})_(\d+)_(\d+)_(\d+)")
+
+#: For how long a place may be without a sign of its maker's life, in seconds: it is just starting.
+GRACE_S = 120
+
+_numbers = itertools.count(1)
+
+
+def this_host() -> str:
+    """Return what stands for this host in a name: short, and without characters to quote."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def new_name() -> str:
+    """Return a name that no other place has, of at most 63 characters."""
+    return f"{PREFIX}{this_host()}_{os.getpid()}_{int(time.time())}_{next(_numbers)}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchName:
+    """What a name says of its maker."""
+
+    name: str
+    host: str
+    process: int
+    made: int
+
+    @classmethod
+    def parse(cls, name: str) -> ScratchName | None:
+        """Return what a name says, ``None`` if it is not that of a scratch place."""
+        found = FORM.fullmatch(name)
+        return cls(name, found[1], int(found[2]), int(found[3])) if found else None
+
+    @property
+    def maker_is_gone(self) -> bool:
+        """True if the maker was a process of this host that does not run any more."""
+        if self.host != this_host():
+            return False
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    @property
+    def is_young(self) -> bool:
+        """True if its maker may not have given a sign of life yet."""
+        return time.time() - self.made < GRACE_S

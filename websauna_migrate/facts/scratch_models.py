@@ -29,8 +29,12 @@ from websauna_migrate.facts.catalogue import facts_not_known, read_facts
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.model_ddl import write_checks_with_tables
 from websauna_migrate.facts.models import Models
-from websauna_migrate.facts.scratch_databases import no_right, scratch_database, scratch_settings
-from websauna_migrate.facts.scratch_names import new_name
+from websauna_migrate.facts.scratch_databases import (
+    new_name,
+    no_right,
+    scratch_database,
+    scratch_settings,
+)
 
 #: What stands for scratch schemas while statements are recorded.
 STANDING_IN = "websauna_migrate_scratch_place_"
@@ -90,7 +94,6 @@ class ScratchModels:
     """
 
     def __init__(self, models: Models, place: Place, cache: Cache) -> None:
-        """Create nothing yet."""
         self.models = models
         self.place = place
         self.cache = cache

@@ -65,8 +65,12 @@ def read_sqlite(connection: Connection, known: Pieces) -> tuple[str, Pieces]:
         facts = known.get(key)
         if facts is None:
             names = (words & tables) | (words & own)
-            read = columns_in(rows)
-            facts = tuple(object_facts(kind, name, table, sql, read, names, targets))
+            if kind == "table":
+                facts = tuple(table_facts(name, sql, columns_in(rows), names, targets))
+            elif kind == "index":
+                facts = (index_fact(name, table, sql, names),)
+            else:
+                facts = (written_fact(kind, name, table, sql, names),)
         pieces[key] = facts
     return SCHEMA, pieces
 
@@ -116,27 +120,6 @@ def words_in(sql: str) -> frozenset[str]:
 WORDS = frozenset({"word", "name", "string"})
 
 
-def object_facts(
-    kind: str,
-    name: str,
-    table: str,
-    sql: str,
-    columns: Sequence[ColumnRow],
-    names: Collection[str],
-    keys: Mapping[str, str],
-) -> Iterator[Fact]:
-    """Yield the facts of a table, index, view or trigger.
-
-    :param keys: the columns of the primary keys of tables that it names, in brackets
-    """
-    if kind == "table":
-        yield from table_facts(name, sql, columns, names, keys)
-    elif kind == "index":
-        yield index_fact(name, table, sql, names)
-    elif kind in ("view", "trigger"):
-        yield written_fact(kind, name, table, sql, names)
-
-
 @lru_cache(maxsize=4096)
 def key_columns(rows: str) -> str:
     """Return the columns of a table's primary key as a foreign key names them."""
@@ -152,7 +135,10 @@ def table_facts(
     names: Collection[str],
     keys: Mapping[str, str],
 ) -> Iterator[Fact]:
-    """Yield the facts of a table: itself, its columns and constraints."""
+    """Yield the facts of a table: itself, its columns and constraints.
+
+    :param keys: the columns of the primary keys of tables that it names, in brackets
+    """
     try:
         found = read_table(sql, names, keys)
         if [one.name for one in found.columns] != [one[1].lower() for one in columns]:
@@ -182,13 +168,10 @@ def table_facts(
             # It says again what another one says: for SQLite they are one.
             continue
         number = f" #{taken[key]}" if taken[key] > 1 else ""
+        said: dict[str, Value] = {"definition": one.definition}
+        given = one.name is not None
         yield Fact.make(
-            "constraint",
-            SCHEMA,
-            key + number,
-            {"definition": one.definition},
-            table=name,
-            server_named=one.name is None,
+            "constraint", SCHEMA, key + number, said, table=name, server_named=not given
         )
 
 

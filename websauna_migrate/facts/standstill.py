@@ -117,7 +117,6 @@ class WriteBack:
     """Writes expressions into the scratch place, and reads what the server makes of them."""
 
     def __init__(self, scratch: Scratch, writer: Writer) -> None:
-        """Keep the place."""
         self.scratch = scratch
         self.writer = writer
         self.numbers = itertools.count(1)
@@ -158,12 +157,8 @@ class WriteBack:
 
     def placed(self, fact: Fact) -> Fact:
         """Return a fact by the names of the place."""
-        kept = tuple(
-            (key, self.text(value) if isinstance(value, str) else value)
-            for key, value in fact.attributes
-        )
         schema = self.scratch.schemas.get(fact.schema, fact.schema)
-        return replace(fact, schema=schema, attributes=kept)
+        return replace(fact.with_texts(self.text), schema=schema)
 
     def text(self, text: str) -> str:
         """Return a text with the names of the place where it speaks of what is in it."""

@@ -77,7 +77,6 @@ class DriftLook:
     """One look."""
 
     def __init__(self, locator: Locator, connection: Connection) -> None:
-        """Read what the database is, and was behind each run."""
         self.locator = locator
         self.site = locator.site
         self.connection = connection
@@ -119,14 +118,10 @@ class DriftLook:
             )
             for unit, name in self.locator.unowned_units(self.live)
         )
-        sql = mender.script(self.sql, keys=self.checks_keys())
+        sqlite = self.connection.dialect.name == "sqlite"
+        keys = sqlite and self.connection.exec_driver_sql("PRAGMA foreign_keys").scalar()
+        sql = mender.script(self.sql, keys=bool(keys))
         return DriftReport(tuple(found), tuple(self.problems), tuple(sql))
-
-    def checks_keys(self) -> bool:
-        """True if foreign keys are checked on the application's connections to SQLite."""
-        if self.connection.dialect.name != "sqlite":
-            return False
-        return bool(self.connection.exec_driver_sql("PRAGMA foreign_keys").scalar())
 
     def by_hand(self, package: str) -> Iterator[Drift | ByHand]:
         """Yield what is not as the applied scripts of a package make it, or why that is unknown."""

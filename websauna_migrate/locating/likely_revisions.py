@@ -44,7 +44,6 @@ class PackageCandidates:
         objects: ObjectHistories,
         live: Mapping[Unit, Group],
     ) -> None:
-        """Keep both sides."""
         self.package = package
         self.history = history
         self.objects = objects
@@ -150,8 +149,9 @@ class PackageCandidates:
             here.append(now)
             there.append(now if shared else groups[0])
         # The parts of a table are told apart from it.
+        changed = {unit[:2] for unit in self.units}
         for unit, now in self.live.items():
-            if unit[1] == unit[3] and unit not in self.units and self.has_part(unit):
+            if unit[1] == unit[3] and unit not in self.units and unit[:2] in changed:
                 here.append(now)
                 there.append(now)
         schema = self.objects.default_schema
@@ -159,10 +159,6 @@ class PackageCandidates:
             Facts.make(schema, itertools.chain.from_iterable(here)),
             Facts.make(schema, itertools.chain.from_iterable(there)),
         )
-
-    def has_part(self, whole: Unit) -> bool:
-        """True if the package has changed a part of another one's table."""
-        return any(unit[:2] == whole[:2] for unit in self.units)
 
 
 def with_requirements(

@@ -35,7 +35,6 @@ from websauna_migrate.locating.likely_revisions import (
 from websauna_migrate.locating.object_histories import ObjectHistories, grouped
 from websauna_migrate.locating.replayed import Replay, Replayed
 from websauna_migrate.planning.accesses import UNREADABLE
-from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.replay.fresh import entities_of
 from websauna_migrate.reports.verification import verify_one
@@ -77,9 +76,7 @@ class Locator:
         self.site = site
         self.ownership = ownership = service.ownership
         self.selected = site.select(packages)
-        self.tables = [
-            table for name in sorted(site.packages) for table in ownership.tables_of(name)
-        ]
+        self.tables = ownership.tables
         self.live: Mapping[Unit, Group] = {}
         schemas = {table.schema for table in self.tables}
         environment, self.server = known_of(site, connection)
@@ -194,16 +191,11 @@ class Looking:
     def __init__(
         self, locator: Locator, compared: PackageCandidates, connection: Connection | None
     ) -> None:
-        """Keep what is compared."""
         self.locator = locator
         self.compared = compared
         self.connection = connection
         self.package = compared.package
-
-    @property
-    def history(self) -> PackageHistory:
-        """The package's revisions."""
-        return self.compared.history
+        self.history = compared.history
 
     def located(
         self, places: Sequence[Candidate], recorded: Sequence[str], equals_models: bool

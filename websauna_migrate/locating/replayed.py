@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.cache import Cache, program_version
 from websauna_migrate.database.engines import connect, make_engine
-from websauna_migrate.facts.fact import Facts
+from websauna_migrate.facts.fact import Fact, Facts, Pieces
 from websauna_migrate.facts.scratch_databases import scratch_database
-from websauna_migrate.facts.units import Group, Unit
-from websauna_migrate.locating.object_histories import ObjectHistories, ReplayedStep
-from websauna_migrate.locating.watching import Watch
+from websauna_migrate.facts.units import Group, Unit, look_again, unit_of
+from websauna_migrate.locating.object_histories import (
+    ObjectHistories,
+    ReplayedStep,
+    changes_between,
+    is_left_out,
+)
 from websauna_migrate.planning.plan import plan_upgrade
 from websauna_migrate.planning.steps import Plan
 from websauna_migrate.replay.fresh import prepare, require_apart
@@ -246,3 +252,64 @@ def read_group(data: Sequence[Any]) -> tuple[Unit, Group]:
     unit, objects = data
     group = Facts.from_data({"default_schema": "", "objects": objects}).objects
     return (unit[0], unit[1], unit[2], unit[3], unit[4]), group
+
+
+# Looks at the scratch database
+
+
+class Watch:
+    """Tells what changed since the last look, and makes facts of that alone.
+
+    :ivar default_schema: the one whose objects are named without it
+    :ivar state: what the database has
+    """
+
+    def __init__(self, connection: Connection, histories: Collection[str]) -> None:
+        """Look for the first time.
+
+        :param histories: the names of the history tables, which are left out
+        """
+        self.connection = connection
+        self.histories = histories
+        self.state: dict[Unit, Group] = {}
+        self.look = look_again(connection)
+        self.facts: dict[Unit, list[Fact]] = {}
+        self.changes()
+
+    def follow(self, changes: Mapping[Unit, Group]) -> None:
+        """Take over what is known to have changed, without a look."""
+        for unit, group in changes.items():
+            if group:
+                self.state[unit] = group
+            else:
+                self.state.pop(unit, None)
+        # What was seen is older.
+        self.look.forget()
+        self.facts = {}
+
+    def changes(self) -> dict[Unit, Group]:
+        """Look, and return the units that changed; an empty group for one that went."""
+        touched = set() if self.facts else set(self.state)
+        self.default_schema, came, gone = self.look.look()
+        for unit, fact in self.units(gone):
+            self.facts[unit].remove(fact)
+            touched.add(unit)
+        for unit, fact in self.units(came):
+            self.facts.setdefault(unit, []).append(fact)
+            touched.add(unit)
+        before = {unit: self.state[unit] for unit in touched if unit in self.state}
+        after = {
+            unit: tuple(sorted(self.facts[unit], key=attrgetter("key")))
+            for unit in touched
+            if self.facts.get(unit)
+        }
+        for unit in touched:
+            self.state.pop(unit, None)
+        self.state.update(after)
+        return changes_between(before, after)
+
+    def units(self, pieces: Pieces) -> Iterator[tuple[Unit, Fact]]:
+        """Yield facts with their units."""
+        for fact in chain.from_iterable(pieces.values()):
+            if not is_left_out(fact, self.histories):
+                yield unit_of(fact), fact

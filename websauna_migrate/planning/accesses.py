@@ -78,7 +78,7 @@ class Access:
     :ivar line: line of the script, counted from 1
     :ivar sure: false for what the script may do, or may not
     :ivar rule: what all rows have to keep from then on: ``not null``, ``unique`` or ``enum value``
-    :ivar values: with ``enum value``, the only ones that are allowed
+    :ivar values: those of an enum type; with ``enum value``, the only ones that are allowed
     """
 
     kind: Kind

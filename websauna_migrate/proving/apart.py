@@ -50,7 +50,6 @@ class ApartProof:
         service: Service,
         url: URL,
     ) -> None:
-        """Keep what is proven."""
         self.author = site
         self.new = new
         self.judge = judge
@@ -92,8 +91,8 @@ class ApartProof:
         if not self.author.has_database:
             return
         if dialect == "sqlite":
-            with self.author.connecting() as source:
-                copy_sqlite(source, self.url)
+            with self.author.connecting() as source, connect(make_engine(self.url)) as target:
+                driver_of(source).backup(driver_of(target))
         elif dialect in ("mysql", "mariadb"):
             with_rows = self.author.settings.scratch_url is None
             with (
@@ -142,12 +141,6 @@ SELECT column_name FROM information_schema.columns
 WHERE table_schema = DATABASE() AND table_name = :table AND extra NOT LIKE '%GENERATED%'
 ORDER BY ordinal_position
 """
-
-
-def copy_sqlite(source: Connection, url: URL) -> None:
-    """Copy an SQLite database with its rows into a file."""
-    with connect(make_engine(url)) as other:
-        driver_of(source).backup(driver_of(other))
 
 
 def copy_mysql(

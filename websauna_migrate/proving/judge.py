@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.entities import registry_of_process
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.autogenerate.package_objects import PackageObjects, entity_creator
+from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference, content, differences
@@ -159,11 +159,7 @@ class Judge:
 
         :param whole: return all
         """
-        every = {
-            key_of(table): table
-            for name in self.loaded.packages
-            for table in self.ownership.tables_of(name)
-        }
+        every = {key_of(table): table for table in self.ownership.tables}
         if whole:
             return list(every.values())
         needed: set[object] = set()
@@ -179,21 +175,15 @@ class Judge:
     def entities(self) -> list[ReplaceableEntity]:
         """alembic-utils' entities of the packages."""
         registry = registry_of_process()
+        owners = [self.owned.beside(name) for name in self.packages]
         found = [
             one
             for one in (registry.entities() if registry is not None else ())
-            if self.creator(one.signature) in self.packages
+            if any(owner.owns_entity(one) for owner in owners)
         ]
         for name in self.packages:
             found += self.loaded.environments[name].entities
         return list({one.identity: one for one in found}.values())
-
-    def creator(self, signature: str) -> str | None:
-        """Return the package of an entity that models registered."""
-        creator = entity_creator(self.loaded, signature)
-        if creator is None and len(self.loaded.packages) == 1:
-            return self.packages[0]
-        return creator
 
     @cached_property
     def owned(self) -> PackageObjects:

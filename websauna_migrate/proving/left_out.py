@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy import MetaData, Table
+from sqlalchemy import Constraint, Index, MetaData, Table
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.schema import CheckConstraint, ForeignKeyConstraint, UniqueConstraint
+from sqlalchemy.schema import SchemaItem
 
 from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.autogenerate.compare.constraints import filter_of
 from websauna_migrate.autogenerate.comparison import compare_options
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.facts.differences import Difference
@@ -26,13 +27,6 @@ if TYPE_CHECKING:
 
 #: The options by which an ``env.py`` has a say in the comparison of an attribute.
 COMPARES = {"type": "compare_type", "default": "compare_server_default"}
-
-#: How Alembic's filters call the classes of constraints.
-CONSTRAINTS: Mapping[type[Constraint], NameFilterType] = {
-    UniqueConstraint: "unique_constraint",
-    ForeignKeyConstraint: "foreign_key_constraint",
-    CheckConstraint: "check_constraint",
-}
 
 
 class LeftOut:
@@ -118,10 +112,7 @@ class LeftOut:
                 if column.name == fact.name:
                     yield "column", fact.name, column
         elif fact.kind in ("index", "constraint"):
-            for index in table.indexes:
-                if index.name == fact.name:
-                    yield "index", fact.name, index
-            for constraint in table.constraints:
-                kind = CONSTRAINTS.get(type(constraint))
-                if constraint.name == fact.name and kind is not None:
-                    yield kind, fact.name, constraint
+            parts: list[Constraint | Index] = [*table.constraints, *table.indexes]
+            for part in parts:
+                if part.name == fact.name and (kind := filter_of(part)) is not None:
+                    yield kind, fact.name, part

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection, make_url
 
-from websauna_migrate.autogenerate import Renames, ScriptWriter
+from websauna_migrate.autogenerate.renames import Renames
+from websauna_migrate.autogenerate.write.writer import ScriptWriter
 from websauna_migrate.base_errors import UsageError
 from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.facts.models import models_named

@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.autogenerate.renames import DELETE_FIRST
-from websauna_migrate.autogenerate.write.lost_values import WRITE_BEFORE
+from websauna_migrate.autogenerate.write.advice import WRITE_BEFORE
 from websauna_migrate.autogenerate.write.revision_files import insert
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.lock_errors import sqlstate
@@ -249,7 +249,6 @@ class KeptSequences:
     """Lets no statement of scripts move a sequence for good, in a transaction that is undone."""
 
     def __init__(self) -> None:
-        """Prepare; nothing is kept yet."""
         self._kept = False
         self._connection: Connection | None = None
 

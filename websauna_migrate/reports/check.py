@@ -52,7 +52,9 @@ from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explain, explained
 
 if TYPE_CHECKING:
-    from websauna_migrate.autogenerate import PackageObjects, Reflection, RevisionFailed
+    from websauna_migrate.autogenerate.package_objects import PackageObjects
+    from websauna_migrate.autogenerate.reflection import Reflection
+    from websauna_migrate.autogenerate.revision_errors import RevisionFailed
     from websauna_migrate.models.ownership import Ownership
     from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
@@ -253,12 +255,10 @@ class Checker:
         :param elsewhere: packages whose revisions may be applied by another history; what is to be
             done about them comes first
         """
-        from websauna_migrate.autogenerate import (
-            FactComparison,
-            PackageObjects,
-            Reflection,
-            told_besides,
-        )
+        from websauna_migrate.autogenerate.compare.by_hand import told_besides
+        from websauna_migrate.autogenerate.fact_comparison import FactComparison
+        from websauna_migrate.autogenerate.package_objects import PackageObjects
+        from websauna_migrate.autogenerate.reflection import Reflection
 
         waiting = State(self.snapshot.graph, applied).pending()
         ownership = self.ownership
@@ -307,7 +307,8 @@ class Checker:
         :param rows: of its history
         :param is_unrecorded: whether its tables are there and no applied script made any
         """
-        from websauna_migrate.autogenerate import RevisionFailed, find_changes
+        from websauna_migrate.autogenerate.comparison import find_changes
+        from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 
         name = owned.package
         databases = () if is_unrecorded else self.site.settings.databases_of(name)

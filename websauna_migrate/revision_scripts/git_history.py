@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -34,15 +35,14 @@ class AddedScript(NamedTuple):
     path: str
 
 
+@dataclass
 class GitHistory:
-    """The git repository that a folder is in; it knows nothing where there is none."""
+    """The git repository that a folder is in; it knows nothing where there is none.
 
-    def __init__(self, folder: Path) -> None:
-        """Prepare; nothing is asked yet.
+    :ivar folder: a script directory
+    """
 
-        :param folder: a script directory
-        """
-        self.folder = folder
+    folder: Path
 
     def ask(self, *words: str) -> str | None:
         """Return what git answers without the last line's end; ``None`` if it fails."""
@@ -120,14 +120,6 @@ class GitHistory:
             for file in filter(None, files):
                 yield AddedScript(commit, self._ref_of(commit), file)
 
-    def has_commit(self, commit: str) -> bool:
-        """True if a commit is one that is checked out, or leads to it."""
-        return self.ask("merge-base", "--is-ancestor", commit, "HEAD") is not None
-
-    def has_file(self, path: str) -> bool:
-        """True if the commit that is checked out has a file."""
-        return self.ask("cat-file", "-e", f"HEAD:{path}") is not None
-
     def versions(self, added: AddedScript) -> Iterator[bytes]:
         """Yield the texts that a script had since it was added, on any branch, newest first."""
         commits = self.ask("log", "--all", "--format=%H", "--", f":/{added.path}")
@@ -186,8 +178,10 @@ def where_it_is(folder: Path, revision: str) -> tuple[str, ...]:
     added = next(git.added(revision), None)
     if added is None:
         return ()
-    if git.has_commit(added.commit):
-        how = "deleted, and that is not committed" if git.has_file(added.path) else "deleted"
+    # It is the commit that is checked out, or leads to it.
+    if git.ask("merge-base", "--is-ancestor", added.commit, "HEAD") is not None:
+        has_file = git.ask("cat-file", "-e", f"HEAD:{added.path}") is not None
+        how = "deleted, and that is not committed" if has_file else "deleted"
         return (
             f'its script "{added.path}" was {how}; commit {added.commit} has it.',
             f"To restore it: git checkout {added.commit} -- "

@@ -93,7 +93,11 @@ def created_types(node: ast.expr, names: Names, table_schema: str | None) -> Ite
         if kind in ENUMS or kind == "DOMAIN":
             yield from named_type(kind, call, table_schema)
         if isinstance(one.func, ast.Attribute):
-            waiting.append(one.func.value)
+            # PostgreSQL, which alone has such types, has the variant in place of what it is of.
+            is_variant = one.func.attr == "with_variant" and "postgresql" in map(
+                names.literal, call.args[1:]
+            )
+            waiting += [] if is_variant else [one.func.value]
         waiting += [*call.args, *call.keywords.values()]
 
 
@@ -107,17 +111,14 @@ def named_type(kind: str, call: Call, table_schema: str | None) -> Iterator[Acce
         yield Access("unreadable_part", None, "", sure=False)
         return
     if key is not None:
-        yield Access(
-            "use_type" if call.value(None, "create_type") is False else "create_type", *key
-        )
+        uses = call.value(None, "create_type") is False
+        values = enum_values(call) if kind in ENUMS else ()
+        yield Access("use_type" if uses else "create_type", *key, values=values)
 
 
-def enum_values(node: ast.expr, names: Names) -> tuple[str, ...]:
+def enum_values(enum: Call) -> tuple[str, ...]:
     """Return the values of an ``Enum("a", "b")``; none where they are not all literal."""
-    found = built(node, names)
-    if found is None or found[0].removeprefix("mysql.") not in ENUMS:
-        return ()
-    values = [names.resolve(one) for one in found[1].args]
+    values = [enum.names.resolve(one) for one in enum.args]
     texts = [one.value for one in values if isinstance(one, ast.Constant)]
     return tuple(map(str, texts)) if len(texts) == len(values) else ()
 
@@ -301,7 +302,9 @@ def alter_column(call: Call, table: Key | None) -> Iterator[Access]:
     if new_type is not None:
         for one in created_types(new_type, call.names, key[0]):
             yield replace(one, kind="use_type") if one.kind == "create_type" else one
-        values = enum_values(new_type, call.names)
+        found = built(new_type, call.names)
+        is_enum = found is not None and found[0].removeprefix("mysql.") in ENUMS
+        values = enum_values(found[1]) if found is not None and is_enum else ()
         rule = "enum value" if values else None
         yield Access("alter_column", *key, columns, rule=rule, values=values)
     elif {"nullable", "server_default", "default"} & call.keywords.keys():

@@ -229,7 +229,7 @@ class ScriptReader:
         if script is None:
             return None
         self._imported[path] = self._unused[path] = script.module
-        return to_revision(name, script)
+        return revision_in(name, script.path, script.module, script.revision, script.longdoc)
 
 
 def load_module(path: str, code: CodeType | None = None) -> ModuleType | None:
@@ -291,14 +291,6 @@ def report(package: str, path: str, exc: BaseException) -> NoReturn:
     if isinstance(exc, ModuleNotFoundError):
         remedy = "Install what it imports, or correct the script."
     raise broken(package, path, problem, remedy) from exc
-
-
-def to_revision(package: str, script: Script) -> Revision:
-    """Return a loaded script as plain data.
-
-    :raises ScriptError: when one of its identifiers is not a text or a sequence of texts
-    """
-    return revision_in(package, script.path, script.module, script.revision, script.longdoc)
 
 
 def revision_in(package: str, path: str, module: ModuleType, id_: object, doc: str) -> Revision:

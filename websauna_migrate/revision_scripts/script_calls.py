@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from websauna_migrate.revision_scripts.script_names import FunctionNode, Names
+from websauna_migrate.revision_scripts.script_runs import dialects_of
 
 #: Methods that send a statement, whatever they are called on.
 ON_CONNECTIONS = frozenset(
@@ -85,8 +85,7 @@ class Calls:
     def is_operation(self, node: ast.AST) -> bool:
         """Return whether a part of a text is ``op``, or a method that sends statements."""
         if isinstance(node, ast.Name):
-            imported = self.names.imported(node.id) or ""
-            return imported == "alembic.op" or imported.startswith("alembic.op.")
+            return f"{self.names.imported(node.id)}.".startswith("alembic.op.")
         return isinstance(node, ast.Attribute) and node.attr in ON_CONNECTIONS | ON_METADATA
 
     def touches_database(self, function: FunctionNode) -> bool:
@@ -98,19 +97,19 @@ class Calls:
 
     def is_touching(self, node: ast.AST) -> bool:
         """Return whether a part of a function has to do with ``op`` or a connection."""
+        if self.is_operation(node):
+            return True
         if isinstance(node, ast.Name):
-            imported = self.names.imported(node.id) or ""
-            if imported == "alembic.op" or imported.startswith("alembic.op."):
-                return True
             inner = self.names.function(node.id)
             return inner is not None and self.touches_database(inner)
         if isinstance(node, ast.Attribute):
-            return node.attr in ON_CONNECTIONS | ON_METADATA | ON_SESSIONS
+            return node.attr in ON_SESSIONS
         return isinstance(node, ast.Call) and self.is_foreign(self.called(node), node)
 
     def gives_access(self, node: ast.Call) -> bool:
         """Return whether a call hands on ``op``, a batch or a connection."""
-        return any(self.is_connection(one) for one in call_arguments(node))
+        arguments = (*node.args, *(keyword.value for keyword in node.keywords))
+        return any(map(self.is_connection, arguments))
 
     def is_connection(self, node: ast.expr) -> bool:
         """Return whether an expression is ``op``, a batch, ``op.get_bind()`` or a name of one."""
@@ -134,12 +133,6 @@ class Calls:
         if name.partition(".")[0] in QUIET:
             return name.startswith("alembic.command")
         return self.gives_access(node) or not name.rpartition(".")[2][:1].isupper()
-
-
-def call_arguments(node: ast.Call) -> Iterator[ast.expr]:
-    """Yield all arguments of a call."""
-    yield from node.args
-    yield from (keyword.value for keyword in node.keywords)
 
 
 #: How certain it is that something happens: always, wherever there are types, or perhaps.
@@ -178,11 +171,9 @@ def when(node: ast.stmt, body: list[ast.stmt]) -> int:
 
     :param body: one of its bodies; empty for what comes behind a statement that may return
     """
-    if not isinstance(node, ast.If) or not isinstance(node.test, ast.Compare):
+    test = dialects_of(node.test) if isinstance(node, ast.If) else None
+    if not isinstance(node, ast.If) or test is None or test[0] != {"postgresql"}:
         return MAYBE
-    test = ast.unparse(node.test)
-    if body is node.body and re.search(r"\bdialect\.name == 'postgresql'$", test):
-        return ON_POSTGRESQL
-    if not node.orelse and re.search(r"\bdialect\.name != 'postgresql'$", test):
-        return MAYBE if body else ON_POSTGRESQL
-    return MAYBE
+    # What comes behind an "if" without "else" that returns runs where its body does not.
+    on_postgresql = test[1] if body is node.body else not test[1]
+    return ON_POSTGRESQL if on_postgresql and (body or not node.orelse) else MAYBE

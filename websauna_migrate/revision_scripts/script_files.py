@@ -122,15 +122,13 @@ def folder_times(folders: Iterable[Path]) -> tuple[int, ...]:
 
     Of a folder that is not there it is 0.
     """
-    return tuple(map(folder_time, folders))
-
-
-def folder_time(folder: Path) -> int:
-    """Return when a file was last made, removed or renamed in a folder."""
-    try:
-        return os.stat(folder).st_mtime_ns  # noqa: PTH116 - asked once a second, for hundreds
-    except OSError:
-        return 0
+    times = []
+    for folder in folders:
+        try:
+            times.append(os.stat(folder).st_mtime_ns)  # noqa: PTH116 - once a second, for hundreds
+        except OSError:
+            times.append(0)
+    return tuple(times)
 
 
 def read_script(path: str) -> bytes | None:

@@ -13,7 +13,7 @@ import sys
 import time
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -31,10 +31,9 @@ from websauna_migrate.revision_scripts.script_files import (
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.accesses import Access
-    from websauna_migrate.revision_scripts.enum_values import TypeHistory
 
 #: What must be the same for an index to be read: how texts are read, and what a docstring becomes.
-READER = f"10 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
+READER = f"11 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
     ATTRIBUTES
 )
 
@@ -44,10 +43,7 @@ NO_STAMP: Stamp = (0, 0, 0, 0)
 #: The length of a SHA-256 in hexadecimal.
 DIGEST = 64
 
-#: What a script's ``upgrade()`` does, and what it says of enum types.
-Upgrade: TypeAlias = "tuple[tuple[Access, ...], TypeHistory]"
-
-#: It as JSON has it.
+#: What a script does, as JSON has it.
 Rows: TypeAlias = list[Any]
 
 COMMON = frozenset({"id", "down_revisions", "doc"})
@@ -176,7 +172,12 @@ class ScriptIndex:
                 if source is not None:
                     digest = checksum_of(source)
                     place = digests.get(digest)
-                    literals = read_literals(source) if place is None else known.literals(place)
+                    literals = None if place is None else known.literals(place)
+                    if place is None:
+                        # Mostly, it is not needed.
+                        from websauna_migrate.revision_scripts import script_literals
+
+                        literals = script_literals.read_literals(source)
                     stamp = stamp if is_settled(stamp, now) else NO_STAMP
                     # One that cannot be told by its stamp yet is known by its text.
                     changed |= literals is not None and (place is None or stamp is not NO_STAMP)
@@ -188,8 +189,8 @@ class ScriptIndex:
             self._write()
         return found
 
-    def upgrade(self, path: str) -> Upgrade:
-        """Return what a script's ``upgrade()`` does, and what it says of enum types.
+    def upgrade(self, path: str) -> tuple[Access, ...]:
+        """Return what a script's ``upgrade()`` does.
 
         :raises ScriptError: if the script is no valid Python
         """
@@ -201,11 +202,11 @@ class ScriptIndex:
             source = Path(path).read_bytes()
             digest = checksum_of(source)
             if digest not in self._done:
-                from websauna_migrate.revision_scripts.script_reader import read_upgrade
+                from websauna_migrate.revision_scripts.script_reader import read_effects
 
-                self._done[digest] = rows_of(read_upgrade(source, path))
+                self._done[digest] = [*map(astuple, read_effects(source, path))]
         self._used[digest] = self._done[digest]
-        return upgrade_of(self._used[digest])
+        return accesses_in(self._used[digest])
 
     def save(self) -> None:
         """Keep what scripts do, unless all of it was known before."""
@@ -217,32 +218,15 @@ class ScriptIndex:
         self._cache.write("scripts", self._key, self._known.plain())
 
 
-def read_literals(source: bytes) -> Literals | None:
-    """Return what the text of a script says; ``None`` if only an import can tell."""
-    # Mostly, it is not needed.
-    from websauna_migrate.revision_scripts import script_literals
-
-    return script_literals.read_literals(source)
-
-
-def rows_of(upgrade: Upgrade) -> Rows:
-    """Return what a script does as JSON can keep it."""
-    accesses, types = upgrade
-    return [[astuple(access) for access in accesses], types.values, types.altered]
-
-
-def upgrade_of(rows: Rows) -> Upgrade:
-    """Return what :func:`rows_of` was given."""
+def accesses_in(rows: Iterable[Iterable[Any]]) -> tuple[Access, ...]:
+    """Return what a script does, as JSON kept it."""
     # Few commands need these.
     from websauna_migrate.planning.accesses import Access
-    from websauna_migrate.revision_scripts.enum_values import TypeHistory
 
-    accesses = []
-    for row in rows[0]:
-        kept: Any = [tuple(value) if isinstance(value, list) else value for value in row]
-        accesses.append(Access(*kept))
-    values = tuple((name, tuple(given)) for name, given in rows[1])
-    return tuple(accesses), TypeHistory(values, tuple(rows[2]))
+    kept: Iterable[list[Any]] = (
+        [tuple(value) if isinstance(value, list) else value for value in row] for row in rows
+    )
+    return tuple(Access(*row) for row in kept)
 
 
 def pack(done: Mapping[str, object]) -> str:

@@ -55,7 +55,7 @@ def _has_tricks(source: bytes) -> bool:
 def _checked(values: dict[str, object]) -> Literals:
     """Return the values of a script as the attributes of a revision.
 
-    :raises ValueError: for whatever Alembic or :func:`.to_revision` would complain about
+    :raises ValueError: for whatever Alembic or :func:`.revision_in` would complain about
     """
     if "revision" not in values or "down_revision" not in values:
         raise ValueError

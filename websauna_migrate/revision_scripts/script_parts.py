@@ -95,8 +95,12 @@ class ScriptParts:
                     waiting.append(one.id)
         for name in ("upgrade", "downgrade"):
             part = self.by_name.get(name)
-            if name == "upgrade" or part is not None:
-                self.require_function(name, part)
+            node = part.node if part is not None else self.tree
+            is_plain = isinstance(node, ast.FunctionDef) and not (
+                node.decorator_list or node.args.args
+            )
+            if not is_plain and (name == "upgrade" or part is not None):
+                self.refuse(node, f"has no plain function {name}()")
         return [part for part in self.parts if found.intersection(part.names)]
 
     def refuse_more(self) -> None:
@@ -120,12 +124,6 @@ class ScriptParts:
                 self.refuse(one, f"uses {one.id}, which is another one in another script")
             if isinstance(one, ast.Global):
                 self.refuse(one, "changes a name of the module")
-
-    def require_function(self, name: str, part: Part | None) -> None:
-        """Make sure that a name is that of a plain function."""
-        node = part.node if part is not None else self.tree
-        if not isinstance(node, ast.FunctionDef) or node.decorator_list or node.args.args:
-            self.refuse(node, f"has no plain function {name}()")
 
     def refuse(self, node: ast.AST, problem: str) -> None:
         """Refuse to take the script apart.

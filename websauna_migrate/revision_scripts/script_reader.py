@@ -14,7 +14,6 @@ from dataclasses import replace
 
 from websauna_migrate.planning.accesses import Access, Key
 from websauna_migrate.revision_scripts.core_statements import read_core, table_of
-from websauna_migrate.revision_scripts.enum_values import NO_TYPES, TypeHistory, read_types
 from websauna_migrate.revision_scripts.operations import OPERATIONS, created_types, read_operation
 from websauna_migrate.revision_scripts.script_calls import (
     MAYBE,
@@ -27,7 +26,6 @@ from websauna_migrate.revision_scripts.script_calls import (
     opens_connections,
     when,
 )
-from websauna_migrate.revision_scripts.script_files import text_of
 from websauna_migrate.revision_scripts.script_names import Call, Names, walk_scope
 from websauna_migrate.revision_scripts.script_tree import parse_script
 from websauna_migrate.revision_scripts.sql_reader import read_sql
@@ -45,33 +43,20 @@ RUNS_SURELY = frozenset(
 
 
 def read_effects(
-    source: str | bytes | ast.Module, filename: str, function: str = "upgrade"
+    source: str | bytes, filename: str, function: str = "upgrade"
 ) -> tuple[Access, ...]:
     """Return what one function of a script does, in order.
 
-    :param source: the script's text, or what :func:`parse_script` made of it
+    :param source: the script's text
     :param filename: for messages
     :param function: ``upgrade`` or ``downgrade``; a script without it does nothing
     :raises ScriptError: if the script is no valid Python; correct it
     """
     try:
-        tree = source if isinstance(source, ast.Module) else parse_script(source, filename)
-        return Reader(tree).read(function)
+        return Reader(parse_script(source, filename)).read(function)
     except RecursionError:
         # Valid, but nested deeper than Python hands out as a tree.
         return (Access("unreadable", None, "", sure=False),)
-
-
-def read_upgrade(source: bytes, filename: str) -> tuple[tuple[Access, ...], TypeHistory]:
-    """Return what a script's ``upgrade()`` does, and what the script says of enum types.
-
-    :raises ScriptError: if the script is no valid Python; correct it
-    """
-    try:
-        tree = parse_script(source, filename)
-    except RecursionError:
-        return (Access("unreadable", None, "", sure=False),), NO_TYPES
-    return read_effects(tree, filename), read_types(tree, text_of(source))
 
 
 #: What a new script calls to give an enum type other values.

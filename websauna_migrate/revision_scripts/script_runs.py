@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import sys
-from collections.abc import Collection, Container, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from websauna_migrate.revision_scripts.script_names import Names
 
@@ -15,6 +16,21 @@ FUNCTION = "a function"
 
 #: Methods that run SQL.
 RUN_SQL = ("execute", "exec_driver_sql")
+
+#: Operations that change what tables have: at which places outside of a batch the table is, and the
+#: name of what changes, and what the argument with that name is called.
+CHANGES: Mapping[str, tuple[int, int | None, tuple[str, ...]]] = {
+    "add_column": (0, None, ()),
+    "alter_column": (0, 1, ("column_name",)),
+    "create_check_constraint": (1, 0, ("constraint_name", "name")),
+    "create_index": (1, 0, ("index_name",)),
+    "create_table": (0, None, ()),
+    "drop_column": (0, 1, ("column_name",)),
+    "drop_constraint": (1, 0, ("constraint_name", "name")),
+    "drop_index": (1, 0, ("index_name",)),
+    "drop_table": (0, None, ()),
+    "rename_table": (0, 1, ("new_table_name",)),
+}
 
 #: Operations that change no column's type and no expression, besides those that are looked at.
 HARMLESS = frozenset(
@@ -32,9 +48,6 @@ KNOWN = frozenset({*sys.stdlib_module_names, "alembic", "sqlalchemy", "websauna_
 
 #: Functions of Python that may call any other.
 OPEN = frozenset({"__import__", "eval", "exec", "getattr"})
-
-#: How scripts ask whether the server is MariaDB.
-ASKS_DIALECT = ("getattr(op.get_context().dialect, ", "getattr(op.get_bind().dialect, ")
 
 #: What may be dropped by a method of its own, and is no table.
 NO_TABLE = ("DOMAIN", "ENUM", "Enum", "Index", "Sequence")
@@ -110,19 +123,18 @@ def parts_of(node: ast.AST) -> Iterator[ast.AST]:
     return (one for one in parts if not isinstance(one, PLAIN))
 
 
+@dataclass
 class Walk:
-    """One walk through the statements of a function."""
+    """One walk through the statements of a function.
 
-    def __init__(self, names: Names, local: Names, batches: Container[ast.Call]) -> None:
-        """Have found nothing yet.
+    :ivar names: those of the script
+    :ivar local: those of the function as well
+    """
 
-        :param names: those of the script
-        :param local: those of the function as well
-        """
-        self.names = names
-        self.local = local
-        self.batches = batches
-        self.found: list[tuple[ast.Call, str, Runs]] = []
+    names: Names
+    local: Names
+    batches: Container[ast.Call]
+    found: list[tuple[ast.Call, str, Runs]] = field(default_factory=list)
 
     def block(self, statements: Iterable[ast.stmt], runs: Runs) -> Runs | None:
         """Go through statements.
@@ -209,7 +221,7 @@ class Walk:
         dotted = self.names.dotted(node.func)
         if dotted is not None and dotted.startswith("alembic.op."):
             called = dotted.removeprefix("alembic.op.")
-            known = called in HARMLESS or called in OPERATIONS or called in RUN_SQL
+            known = called in HARMLESS or called in CHANGES or called in RUN_SQL
             return called if known else FUNCTION
         if name in RUN_SQL:
             return name
@@ -236,15 +248,6 @@ class Walk:
         return None
 
 
-#: Operations that change what tables have.
-OPERATIONS = frozenset(
-    {
-        *("add_column", "alter_column", "create_check_constraint", "create_index", "create_table"),
-        *("drop_column", "drop_constraint", "drop_index", "drop_table", "rename_table"),
-    }
-)
-
-
 def dialects_of(test: ast.expr) -> tuple[frozenset[str], bool] | None:
     """Return the names of dialects that a condition asks for, and whether it wants them.
 
@@ -255,19 +258,15 @@ def dialects_of(test: ast.expr) -> tuple[frozenset[str], bool] | None:
         return None if inner is None else (inner[0], not inner[1])
     if not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return None
-    if not ast.unparse(test.left).endswith(".dialect.name"):
-        return None
-    kinds = (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
-    if not isinstance(test.ops[0], kinds):
+    if re.search(r"\bdialect\.name$", ast.unparse(test.left)) is None:
         return None
     try:
         value = ast.literal_eval(test.comparators[0])
     except ValueError:
         return None
-    wanted = isinstance(test.ops[0], (ast.Eq, ast.In))
-    names = [value] if isinstance(value, str) else value
-    if isinstance(test.ops[0], (ast.In, ast.NotIn)) and isinstance(value, str):
+    operator = test.ops[0]
+    if isinstance(operator, (ast.Eq, ast.NotEq)) and isinstance(value, str):
+        value = [value]
+    elif not isinstance(operator, (ast.In, ast.NotIn)) or not isinstance(value, (list, tuple, set)):
         return None
-    if not isinstance(names, (list, tuple, set, frozenset)):
-        return None
-    return frozenset(map(str, names)), wanted
+    return frozenset(map(str, value)), isinstance(operator, (ast.Eq, ast.In))

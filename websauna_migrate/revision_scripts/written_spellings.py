@@ -12,6 +12,7 @@ from websauna_migrate.facts.brackets import renamed_in
 from websauna_migrate.models.sqlalchemy_internals import escaped
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.revision_scripts.script_names import Call, Names
+from websauna_migrate.revision_scripts.script_runs import dialects_of
 from websauna_migrate.revision_scripts.script_tree import parse_script
 from websauna_migrate.revision_scripts.written_types import Operation, batch_key, may_change
 
@@ -66,16 +67,10 @@ def chosen(node: ast.expr) -> dict[str, str]:
         return {"": node.value} if isinstance(node.value, str) else {}
     if not isinstance(node, ast.IfExp) or not isinstance(node.body, ast.Constant):
         return {}
-    test, text, rest = node.test, node.body.value, chosen(node.orelse)
-    if (
-        not isinstance(test, ast.Compare)
-        or not ast.unparse(test.left).endswith(".dialect.name")
-        or not isinstance(text, str)
-        or not rest
-    ):
+    test, text, rest = dialects_of(node.test), node.body.value, chosen(node.orelse)
+    if test is None or not test[1] or not isinstance(text, str) or not rest:
         return {}
-    compared = ast.literal_eval(test.comparators[0])
-    return {**rest, **dict.fromkeys([compared] if isinstance(compared, str) else compared, text)}
+    return {**rest, **dict.fromkeys(test[0], text)}
 
 
 def conditions(node: ast.Call, names: Names) -> dict[str, str]:
@@ -119,11 +114,7 @@ def note(found: dict[Place, Written], call: Call, name: str, batch: tuple[object
         if key is not None and isinstance(constraint, str):
             place = 1 if isinstance(batch[1], str) else 2
             node = call.get(place, "condition") if name == "create_check_constraint" else None
-            keep(
-                found,
-                (*key, "constraint", constraint),
-                None if node is None else expression(node, names),
-            )
+            keep(found, (*key, "constraint", constraint), expression(node, names))
         return
     if name in ("create_index", "drop_index"):
         key = batch_key(call, batch, place=1)
@@ -175,17 +166,12 @@ def note_part(found: dict[Place, Written], key: Key, part: ast.expr, names: Name
     call = Call(part, names)
     kind = (names.dotted(part.func) or "").rpartition(".")[2]
     if kind == "CheckConstraint" and isinstance(name := call.value(None, "name"), str):
-        keep(
-            found,
-            (*key, "constraint", name),
-            expression(call.args[0], names) if call.args else None,
-        )
+        keep(found, (*key, "constraint", name), expression(call.get(0), names))
     elif kind == "Column" and isinstance(name := call.value(0, "name"), str):
-        default = call.keywords.get("server_default")
-        value = None if default is None else default_in(default, names)
+        value = default_in(call.keywords.get("server_default"), names)
         for one in call.args:
             if isinstance(one, ast.Call) and names.dotted(one.func) == "sqlalchemy.Computed":
-                value = expression(one.args[0], names) if one.args else None
+                value = expression(next(iter(one.args), None), names)
         keep(found, (*key, "column", name), value)
 
 
@@ -196,17 +182,17 @@ def keep(found: dict[Place, Written], place: Place, value: Written | None) -> No
         found[place] = value
 
 
-def default_in(node: ast.expr, names: Names) -> Written | None:
+def default_in(node: ast.expr | None, names: Names) -> Written | None:
     """Return a server default; a plain string is a literal."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return {"": escaped("'" + node.value.replace("'", "''") + "'")}
     return expression(node, names)
 
 
-def expression(node: ast.expr, names: Names) -> Written | None:
+def expression(node: ast.expr | None, names: Names) -> Written | None:
     """Return an expression: texts, or a function without arguments or a constant of SQLAlchemy."""
     if not isinstance(node, ast.Call):
-        return chosen(node) or None
+        return (None if node is None else chosen(node)) or None
     dotted = names.dotted(node.func) or ""
     name = dotted.rpartition(".")[2]
     if dotted in ("sqlalchemy.text", "sqlalchemy.literal_column") and node.args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -13,7 +13,13 @@ from sqlalchemy.types import Boolean, SchemaType, TypeEngine
 
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.revision_scripts.script_names import Call, Names, walk_scope
-from websauna_migrate.revision_scripts.script_runs import FUNCTION, RUN_SQL, Runs, runs_of
+from websauna_migrate.revision_scripts.script_runs import (
+    CHANGES,
+    FUNCTION,
+    RUN_SQL,
+    Runs,
+    runs_of,
+)
 from websauna_migrate.revision_scripts.script_tree import parse_script
 from websauna_migrate.revision_scripts.sql_text import UNKNOWN_PART
 
@@ -39,34 +45,8 @@ class NotKnown(Exception):
     """An expression is none that is understood."""
 
 
-#: Operations that change what tables have: at which places outside of a batch the table is, and the
-#: name of what changes.
-CHANGES: Mapping[str, tuple[int, int | None]] = {
-    "add_column": (0, None),
-    "alter_column": (0, 1),
-    "create_check_constraint": (1, 0),
-    "create_index": (1, 0),
-    "create_table": (0, None),
-    "drop_column": (0, 1),
-    "drop_constraint": (1, 0),
-    "drop_index": (1, 0),
-    "drop_table": (0, None),
-    "rename_table": (0, 1),
-}
-
 #: Those that change no column.
 UNTYPED = frozenset({"create_check_constraint", "create_index", "drop_constraint", "drop_index"})
-
-#: What the arguments are called that name what changes.
-PARTS: Mapping[str, tuple[str, ...]] = {
-    "alter_column": ("column_name",),
-    "create_check_constraint": ("constraint_name", "name"),
-    "create_index": ("index_name",),
-    "drop_column": ("column_name",),
-    "drop_constraint": ("constraint_name", "name"),
-    "drop_index": ("index_name",),
-    "rename_table": ("new_table_name",),
-}
 
 #: SQL that changes rows alone.
 ROWS = re.compile(r"\s*(INSERT|UPDATE|DELETE|SELECT)\b", re.IGNORECASE)
@@ -112,10 +92,9 @@ def may_change(
         return (lambda name, part: table in (None, name)) if made else None
     if name not in CHANGES:
         return None
-    place, part_place = CHANGES[name]
+    place, part_place, words_of = CHANGES[name]
     key = batch_key(call, batch, place)
     part_place = 0 if batch[1] is not None and part_place is not None else part_place
-    words_of = PARTS.get(name, ())
     given = None if part_place is None else call.value(part_place, *words_of)
     if name == "drop_index" and key is None and isinstance(given, str):
         # It need not say its table.

@@ -18,7 +18,7 @@ from websauna_migrate.planning.package_targets import resolve_all
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import Rebased, RebasedScript
 from websauna_migrate.revision_scripts.git_history import GitHistory
-from websauna_migrate.revision_scripts.script_edits import rewrite_attributes, rewrite_revises
+from websauna_migrate.revision_scripts.script_tree import rewrite_attributes, rewrite_revises
 from websauna_migrate.reworking.redo import only_package
 from websauna_migrate.reworking.taking_back import applied_of, take_back
 from websauna_migrate.runs.site import Site

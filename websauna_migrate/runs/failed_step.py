@@ -307,7 +307,7 @@ class Aftermath:
             name: {
                 effect.key: revision
                 for revision in one.reader.history
-                for effect in one.reader.index.upgrade(revision.path)[0]
+                for effect in one.reader.index.upgrade(revision.path)
                 if effect.kind == "create_table"
             }
             for name, one in self.access.environments.items()

@@ -103,7 +103,7 @@ def accesses_of(site: Site, step: Step) -> tuple[Access, ...]:
     """Return what the function of a step does, read from its script."""
     path = step.revision.path
     if step.direction == "upgrade":
-        return site.loaded.environments[step.package].reader.index.upgrade(path)[0]
+        return site.loaded.environments[step.package].reader.index.upgrade(path)
     from websauna_migrate.revision_scripts.script_reader import read_effects
 
     return read_effects(Path(path).read_bytes(), path, "downgrade")

@@ -192,7 +192,7 @@ def run_prechecks(
                     waiting.add((step.package, step.revision.id))
                 else:
                     problems[str(step.revision)] = told(connection, step, exc)
-        touched.add(environment.reader.index.upgrade(step.revision.path)[0])
+        touched.add(environment.reader.index.upgrade(step.revision.path))
     if problems:
         raise PrecheckFailed(problems)
     return frozenset(waiting)

@@ -32,18 +32,18 @@ def attribute_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
         yield statements(diff, [up] if up else [], [down] if down else [])
 
 
-def set_to(clause: str, absent: str | None, word: Callable[[str], str] = str) -> Statement:
+def set_to(clause: str, absent: str, word: Callable[[str], str] = str) -> Statement:
     """Return the statement for an attribute of a table, or of a column.
 
     :param clause: with ``{}`` for the value
-    :param absent: the value for one that there is not; ``None`` if that cannot be said
+    :param absent: the value for one that there is not
     :param word: returns how a value stands in SQL
     """
 
     def write(fact: Fact, table: str, value: Value, other: Value) -> str | None:
         shown = absent if value is None else word(str(value))
         part = f"ALTER COLUMN {quote_name(fact.name)} " if fact.kind == "column" else ""
-        return shown and f"ALTER TABLE {table} {part}{clause.format(shown)}"
+        return f"ALTER TABLE {table} {part}{clause.format(shown)}"
 
     return write
 
@@ -52,18 +52,26 @@ def options(prefix: str = "") -> Statement:
     """Return the statement for the options of a table, or of a column."""
 
     def write(fact: Fact, table: str, value: Value, other: Value) -> str | None:
-        kept = dict(part.split("=", 1) for part in str(value or "").split(", ") if part)
-        gone = dict(part.split("=", 1) for part in str(other or "").split(", ") if part)
-        what = f"ALTER COLUMN {quote_name(fact.name)} " if fact.kind == "column" else ""
-        changes = []
-        if kept:
-            given = ", ".join(f"{prefix}{name} = {text}" for name, text in kept.items())
-            changes.append(f"{what}SET ({given})")
-        if names := [prefix + name for name in gone if name not in kept]:
-            changes.append(f"{what}RESET ({', '.join(names)})")
+        part = f"ALTER COLUMN {quote_name(fact.name)} " if fact.kind == "column" else ""
+        changes = [part + clause for clause in changed_options(value, other, prefix)]
         return f"ALTER TABLE {table} {', '.join(changes)}" if changes else None
 
     return write
+
+
+def changed_options(value: Value, other: Value, prefix: str = "") -> Iterator[str]:
+    """Yield the clauses that give an object options in place of others, as facts have them.
+
+    :param prefix: what stands before each name
+    """
+    new, old = (
+        dict(part.partition("=")[::2] for part in str(one or "").split(", ") if part)
+        for one in (value, other)
+    )
+    if given := [f"{prefix}{name} = {text}" for name, text in new.items() if old.get(name) != text]:
+        yield f"SET ({', '.join(given)})"
+    if gone := [prefix + name for name in old if name not in new]:
+        yield f"RESET ({', '.join(gone)})"
 
 
 def comment(what: str) -> Statement:
@@ -90,6 +98,9 @@ def of_index(write: Statement) -> Statement:
     return write_index
 
 
+#: How PostgreSQL's catalogue calls methods of compression.
+COMPRESSION = {"p": "pglz", "l": "lz4"}
+
 TABLESPACE = set_to("SET TABLESPACE {}", "pg_default", quote_name)
 
 
@@ -109,8 +120,8 @@ STATEMENTS: Mapping[tuple[str, str], Statement] = {
     ),
     ("table", "replica identity"): set_to("REPLICA IDENTITY {}", "DEFAULT", str.upper),
     ("table", "tablespace"): TABLESPACE,
-    ("column", "storage"): set_to("SET STORAGE {}", None),
-    ("column", "compression"): set_to("SET COMPRESSION {}", "default"),
+    ("column", "storage"): set_to("SET STORAGE {}", "DEFAULT"),
+    ("column", "compression"): set_to("SET COMPRESSION {}", "default", COMPRESSION.__getitem__),
     ("column", "statistics target"): set_to("SET STATISTICS {}", "-1"),
     ("column", "options"): options(),
     ("constraint", "comment"): comment("CONSTRAINT"),

@@ -10,11 +10,11 @@ from alembic.operations import ops
 from sqlalchemy import Column, DefaultClause, Table, text
 from sqlalchemy.schema import Computed, Identity
 
-from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, columns_in
 from websauna_migrate.autogenerate.operations.column_types import collated
 from websauna_migrate.autogenerate.operations.model_columns import changed
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
-from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.postgresql import OWN
 from websauna_migrate.models.sqlalchemy_internals import escaped
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 TYPE = frozenset({"type", "collation"})
 
 
-def column_differs(
-    found: FoundDifferences, owned: PackageObjects, column: Column[Any], attribute: str
-) -> bool:
-    """Tell whether a model's column has another type, or server default, than the database's."""
-    differs = found.of_column(owned.key_of(column.table), str(column.name))
-    return bool((TYPE if attribute == "type" else {attribute}) & differs.keys())
-
-
 def judge_columns(
     changes: TableChanges, table: Table, found: FoundDifferences, key: Key, database: str
 ) -> None:
@@ -42,7 +34,7 @@ def judge_columns(
 
     What numbers a column by itself is changed in another way, see ``compare/numbering``.
     """
-    there = {one.name: one for one in found.database_facts.get(key, ()) if one.kind == "column"}
+    there = columns_in(found.in_database(key))
     types = {str(column.name): column.type for column in table.columns}
     for op in changes.ops:
         if not isinstance(op, ops.AlterColumnOp):
@@ -83,8 +75,8 @@ def judge_columns(
     # A model does not name what its table inherits, and only the parent can drop it.
     inherited = {
         one.name
-        for one in (*found.model_facts.get(key, ()), *there.values())
-        if one.kind == "column" and one.get("inherited") and one.name not in table.columns
+        for one in (*columns_in(found.in_models(key)).values(), *there.values())
+        if one.get("inherited") and one.name not in table.columns
     }
     changes.ops[:] = [
         op
@@ -136,10 +128,9 @@ def add_unsaid(
 
 def say_unsaid(op: ops.CreateTableOp, found: FoundDifferences, key: Key) -> None:
     """Let the columns of a new table say what DDL of a listener says of them."""
-    facts = {one.name: one for one in found.model_facts.get(key, ()) if one.kind == "column"}
-    columns = list(op.columns)
-    op.columns = columns
-    for place, column in enumerate(columns):
+    facts = columns_in(found.in_models(key))
+    op.columns = [*op.columns]
+    for place, column in enumerate(op.columns):
         if not isinstance(column, Column) or (fact := facts.get(str(column.name))) is None:
             continue
         said = {
@@ -148,7 +139,7 @@ def say_unsaid(op: ops.CreateTableOp, found: FoundDifferences, key: Key) -> None
             "comment": ("comment", str(fact.get("comment"))),
         }
         unsaid = [said[one] for one in UNSAID if is_unsaid(column, one, fact.get(one))]
-        columns[place] = changed(column, **dict(unsaid)) if unsaid else column
+        op.columns[place] = changed(column, **dict(unsaid))
 
 
 #: Attributes of a column that DDL of a listener may say alone.
@@ -220,9 +211,9 @@ def equal_parts(found: FoundDifferences, key: Key) -> Iterator[Difference]:
     One without a name in the model has another name on both sides, as each server gave it.
     """
     different = {one.fact.key for one in found.of(key)}
-    others = {one.key: one for one in found.model_facts.get(key, ())}
+    others = {one.key: one for one in found.in_models(key)}
     defined = {(one.kind, one.get("definition")): one for one in others.values()}
-    for one in found.database_facts.get(key, ()):
+    for one in found.in_database(key):
         definition = str(one.get("definition") or "")
         is_part = one.kind in ("index", "constraint") and one.key not in different
         other = others.get(one.key) or defined.get((one.kind, one.get("definition")))

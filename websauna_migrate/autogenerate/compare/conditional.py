@@ -17,7 +17,7 @@ from sqlalchemy.engine import Dialect
 from websauna_migrate.alembic_adapter.unnamed_constraints import AUTOMATIC
 from websauna_migrate.alembic_adapter.written_expressions import DATABASES, Spelling, dialects_of
 from websauna_migrate.autogenerate.compare.by_hand import by_hand
-from websauna_migrate.autogenerate.compare.constraints import KINDS, check_addition
+from websauna_migrate.autogenerate.compare.constraints import check_addition, passes_filters
 from websauna_migrate.autogenerate.compare.parts_of_scripts import creation_of, differs, words_of
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
@@ -111,7 +111,7 @@ class ConditionalParts:
         behind = TableChanges(op.table_name, [], schema=op.schema)
         for item in sorted(items, key=lambda one: str(one.name)):
             databases = [one for one in self.databases if self.is_on(item, one)]
-            if databases and self.is_wanted(item, reflected=False):
+            if databases and passes_filters(self.context, item, None):
                 behind.ops.append(self.creation(table, item, databases))
         return behind
 
@@ -197,7 +197,7 @@ class ConditionalParts:
             op = own[CREATES]
             if self.own in databases and op is not None:
                 self.limit(op, databases)
-            elif self.is_wanted(models[databases[0]], reflected=False):
+            elif passes_filters(self.context, models[databases[0]], None):
                 changes.ops.append(self.creation(table, models[databases[0]], databases))
 
     def operation(
@@ -236,7 +236,7 @@ class ConditionalParts:
             if isinstance(creation, ops.CreateIndexOp)
             else creation.to_constraint()
         )
-        if self.is_wanted(item, reflected=True):
+        if passes_filters(self.context, None, item):
             drop = creation.reverse()
             self.limit(drop, databases)
             changes.ops.append(drop)
@@ -260,14 +260,6 @@ class ConditionalParts:
         if only and isinstance(op, (ops.CreateIndexOp, ops.DropIndexOp)):
             # SQLite's batches do not know one of expressions: it is not there meanwhile.
             mark(op, place=FIRST if isinstance(op, ops.DropIndexOp) else LAST)
-
-    def is_wanted(self, item: Item, *, reflected: bool) -> bool:
-        """Tell whether the filters of ``env.py`` let a constraint or index through."""
-        kind = next((one.filter for one in KINDS.values() if isinstance(item, one.model)), None)
-        kind = "index" if isinstance(item, Index) else kind
-        return kind is None or self.context.run_object_filters(
-            item, item.name, kind, reflected, None
-        )
 
 
 def items_of(table: Table) -> list[Item]:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     CheckConstraint,
     Constraint,
     ForeignKeyConstraint,
+    Index,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -151,19 +152,14 @@ class ConstraintComparison:
     def included(self, old: Fact | None, model: Constraint | None, new: Fact | None) -> bool:
         """Tell whether the filters of ``env.py`` let a difference through."""
         found = kind_of(old or new or Fact("", "", ""))
-        kind = KINDS[found].filter if found is not None else None
-        if kind is None:
+        if found is None or KINDS[found].filter is None:
             return True
         reflected = None
         if old is not None:
             creation = self.creation(old)
             reflected = creation.to_constraint() if creation is not None else None
-        item = model if model is not None else reflected
-        if item is None:
-            return True
-        name = old.name if old is not None else item.name
-        other = reflected if model is not None else None
-        return self.context.run_object_filters(item, name, kind, model is None, other)
+        name = old.name if old is not None else None
+        return passes_filters(self.context, model, reflected, name)
 
     # The database's side
 
@@ -298,6 +294,32 @@ class ConstraintComparison:
             one for one in unnamed if words_of(sql_text(one.sqltext, self.connection)) == words
         ]
         return found[0] if len(found) == 1 else None
+
+
+def filter_of(item: object) -> NameFilterType | None:
+    """Return what Alembic's filters call a constraint or index; ``None`` if they are not asked."""
+    if isinstance(item, Index):
+        return "index"
+    return next((one.filter for one in KINDS.values() if isinstance(item, one.model)), None)
+
+
+def passes_filters(
+    context: AutogenContext,
+    model: Constraint | Index | None,
+    reflected: Constraint | Index | None,
+    name: str | None = None,
+) -> bool:
+    """Tell whether the filters of ``env.py`` let a constraint or index through.
+
+    :param name: its name, by default that of the model
+    """
+    item = model if model is not None else reflected
+    kind = filter_of(item)
+    if item is None or kind is None:
+        return True
+    other = reflected if model is not None else None
+    given = name if name is not None else item.name
+    return context.run_object_filters(item, given, kind, model is None, other)
 
 
 def check_addition(

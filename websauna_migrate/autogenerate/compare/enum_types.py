@@ -8,6 +8,8 @@ PostgreSQL has to do is in a branch for PostgreSQL.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -18,7 +20,7 @@ from sqlalchemy.dialects import postgresql
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.compare.domains import domain_changes, domain_drop
-from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, columns_in
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange, constant
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
@@ -154,8 +156,7 @@ class NamedTypes:
             for op in changes.ops
             if isinstance(op, ops.AlterColumnOp) and op.modify_type is not None
         }
-        facts = self.found.database_facts.get(key, ())
-        there = {one.name: one for one in facts if one.kind == "column"}
+        there = columns_in(self.found.in_database(key))
         for column in table.columns:
             if column.name in changing or column.name not in there:
                 continue
@@ -227,6 +228,12 @@ class NamedTypes:
         forms = [*self.owned.forms(*key), ("public" if key[0] is None else key[0], key[1])]
         return any(self.owned.snapshot.created.type_origin(*form) for form in forms)
 
+    @cached_property
+    def last_values(self) -> Mapping[str, tuple[str, ...]]:
+        """The values of enum types by the package's scripts, see :func:`last_values`."""
+        snapshot = self.owned.snapshot
+        return last_values(snapshot, snapshot.graph.timeline([self.owned.package]))
+
     def type_there(self, key: Key) -> Fact | None:
         """Return the type that PostgreSQL has; elsewhere the enum type that it has by the scripts.
 
@@ -234,8 +241,7 @@ class NamedTypes:
         """
         if self.on_postgresql:
             return self.reflection.type_of(key)
-        snapshot = self.owned.snapshot
-        values = last_values(snapshot, snapshot.graph.timeline([self.owned.package]), key)
+        values = self.last_values.get(key[1])
         return Fact.make("enum type", "", key[1], {"values": values}) if values else None
 
     def used_by(self, upgrade: ops.UpgradeOps) -> set[Key]:
@@ -324,8 +330,7 @@ class NamedTypes:
         names = {f"{column.table.fullname}.{column.name}" for column in columns}
         return any(
             key.target_fullname in names or f"{table.fullname}.{key.parent.name}" in names
-            for package in self.owned.snapshot.packages
-            for table in self.owned.ownership.tables_of(package)
+            for table in self.owned.ownership.tables
             for key in table.foreign_keys
         )
 
@@ -428,24 +433,23 @@ def remove_changes(upgrade: ops.UpgradeOps, covered: Iterable[ops.AlterColumnOp]
 
 
 def last_values(
-    snapshot: LoadedScripts, revisions: Iterable[Revision], key: Key
-) -> tuple[str, ...] | None:
-    """Return the values of a type as the last of a package's scripts that says so has them.
+    snapshot: LoadedScripts, revisions: Iterable[Revision]
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the values of enum types by name, as the last of some scripts that says so has them.
 
     Only PostgreSQL can say what values a type has. On other databases the scripts tell, so that a
-    value which was added on a developer's SQLite reaches the PostgreSQL where the script runs.
+    value which was added on a developer's SQLite reaches the PostgreSQL where the script runs. A
+    type that a later script changes by SQL of its own is left out.
 
-    :param revisions: of the package, in the order in which they are applied
-    :returns: ``None`` if no script says so, or a later one changes the type by SQL of its own
+    :param revisions: of a package, in the order in which they are applied
     """
     found: dict[str, tuple[str, ...]] = {}
-    for revision in revisions:
-        history = snapshot.types[revision.package, revision.id]
-        for old, new in history.renames():
-            if old in found:
-                found[new] = found.pop(old)
-        values = history.last(key[1])
-        if values is None and history.alters(key[1]) and not history.renames():
-            found.pop(key[1], None)
-        found.update(history.values)
-    return found.get(key[1])
+    accesses = (snapshot.all_effects[one.package, one.id] for one in revisions)
+    for access in chain.from_iterable(accesses):
+        if access.kind == "rename_type" and access.name in found:
+            found[str(access.new_name)] = found.pop(access.name)
+        elif access.kind in ("create_type", "use_type", "alter_type") and access.values:
+            found[access.name] = access.values
+        elif access.kind == "alter_type":
+            found.pop(access.name, None)
+    return found

@@ -81,11 +81,9 @@ def index_drop(name: str | None, table: TableChanges, *, upgrade: bool) -> Scrip
             "",
         ]
 
-    def nothing(context: AutogenContext) -> list[str]:
-        return []
-
     diff = ("implied_index", table.schema, table.table_name, str(name))
-    return ScriptOp(diff, *((lines, nothing) if upgrade else (nothing, lines)))
+    drop = ScriptOp(diff, lines, lambda context: [])
+    return drop if upgrade else drop.reverse()
 
 
 def is_indexed(table: Table, columns: Sequence[str]) -> bool:

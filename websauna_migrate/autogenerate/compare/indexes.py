@@ -13,8 +13,9 @@ from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import parts_that_come_back
 from websauna_migrate.alembic_adapter.written_expressions import written_for
-from websauna_migrate.autogenerate.compare.constraints import is_for_others, sides
+from websauna_migrate.autogenerate.compare.constraints import is_for_others, passes_filters, sides
 from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
+from websauna_migrate.autogenerate.fact_comparison import columns_in
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark, on_dialect
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
@@ -32,7 +33,6 @@ from websauna_migrate.models.sqlalchemy_internals import is_created
 from websauna_migrate.revision_scripts.written_types import Operation
 
 if TYPE_CHECKING:
-    from alembic.runtime.environment import NameFilterType
     from sqlalchemy.engine.reflection import Inspector
 
 #: Attributes of indexes that need no other index: statements change them, or nothing does.
@@ -68,7 +68,7 @@ class IndexComparison:
         self.connection = context.connection
         self.dialect = self.connection.dialect.name
         self.owned = owned
-        self.columns = [one.name for one in facts if one.kind == "column"]
+        self.columns = [*columns_in(facts)]
         keys = [
             one
             for one in facts
@@ -91,7 +91,9 @@ class IndexComparison:
             old, new = sides(one)
             model = self.model_of(new) or self.of_listener(new) if new is not None else None
             reflected = self.reflected(old) if old is not None else None
-            if not self.included(reflected, model):
+            if model is None and reflected is None:
+                continue
+            if not passes_filters(self.context, model, reflected):
                 continue
             if reflected is not None and ("drop", str(reflected.name)) not in done:
                 done.add(("drop", str(reflected.name)))
@@ -172,15 +174,6 @@ class IndexComparison:
             fact.server_named or fact.name in self.new_keys
         )
         return None if mine or fact.get("attached to") else self.reflected(fact)
-
-    def included(self, reflected: Index | None, model: Index | UniqueConstraint | None) -> bool:
-        """Tell whether the filters of ``env.py`` let a difference through."""
-        item = model if model is not None else reflected
-        if item is None:
-            return False
-        other = reflected if model is not None else None
-        kind: NameFilterType = "index" if isinstance(item, Index) else "unique_constraint"
-        return self.context.run_object_filters(item, item.name, kind, model is None, other)
 
 
 def as_constraint(

@@ -1,4 +1,8 @@
-"""Foreign keys that have to go and come, since something changes that they lean on."""
+"""Foreign keys that have to go and come, since something changes or goes that they lean on.
+
+Where that is another package's, the package drops its foreign key in a revision before, and adds it
+again in one behind. So it has to be written by the same command.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,20 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from alembic.operations import ops
-from sqlalchemy import ForeignKeyConstraint, Table
+from sqlalchemy import ForeignKeyConstraint, Table, inspect
 
 from websauna_migrate.alembic_adapter.written_expressions import DATABASES
 from websauna_migrate.autogenerate.compare.columns import equal_parts
 from websauna_migrate.autogenerate.compare.constraints import KEPT, ConstraintComparison
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
-from websauna_migrate.autogenerate.operations.model_columns import columns_of_drop
 from websauna_migrate.autogenerate.operations.script_op import mark
 from websauna_migrate.autogenerate.operations.server_statements import (
-    KeyChange,
     columns_of_dropped_key,
 )
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.revision_errors import key_in_use
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.models.table_order import referenced_columns, referenced_key
 
@@ -48,21 +52,21 @@ def freed_keys(
         be dropped while the key is there
     """
     inner = [
-        (owned.normal(op.schema), op.table_name, one)
+        (owned.key_of(op), one)
         for op in upgrade.ops
         if isinstance(op, ops.ModifyTableOps)
         for one in op.ops
     ]
     changed: dict[tuple[str | None, str, str], tuple[str, ...]] = {
-        (schema, name, op.column_name): getattr(op, "only", ())
-        for schema, name, op in inner
+        (*changing, op.column_name): getattr(op, "only", ())
+        for changing, op in inner
         if isinstance(op, ops.AlterColumnOp) and op.modify_type is not None
     }
-    gone = {(schema, name, columns_of_dropped_key(op)) for schema, name, op in inner}
-    gone.update(given_up)
+    dropped = [(changing, columns_of_dropped_key(op)) for changing, op in inner]
+    gone = {*given_up, *((*changing, frozenset(columns)) for changing, columns in dropped)}
     key = owned.key_of(table)
     equal = [*equal_parts(found, key)]
-    leads = [ordered_columns(op) for schema, name, op in inner if (schema, name) == key]
+    leads = [columns for changing, columns in dropped if changing == key]
     kept = [columns_of(one.fact) for one in equal if is_index(one.fact)]
     for one in equal:
         model = known.model_constraint(one.fact)
@@ -96,17 +100,6 @@ def is_index(fact: Fact) -> bool:
     """Tell whether a fact is one that a foreign key's own columns may be found by."""
     found = kind_of(fact) if fact.kind == "constraint" else fact.kind
     return found in ("index", "primary", "unique")
-
-
-def ordered_columns(op: ops.MigrateOperation) -> list[str]:
-    """Return the columns of an index or a key that an operation drops, in its order."""
-    if isinstance(op, KeyChange) and not op.added:
-        return [*map(str, op.content)]
-    if isinstance(op, ops.DropIndexOp):
-        return [str(getattr(one, "name", "")) for one in op.to_index().expressions]
-    if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "unique":
-        return columns_of_drop(op)
-    return []
 
 
 def keys_that_go(found: FoundDifferences) -> Iterator[KeyColumns]:
@@ -168,3 +161,84 @@ def retyped_keys(
         for element in constraint.elements
         if "type" in found.of_column(owned.key_of(element.column.table), element.column.name)
     )
+
+
+# Keys and tables that go while another package's foreign key leans on them
+
+#: A foreign key in the database: package, table, name, and what it leans on.
+ForeignKey: TypeAlias = tuple[str, str, str | None, KeyColumns]
+
+
+def given_up_keys(
+    found: FoundDifferences,
+    owned: PackageObjects,
+    reflection: Reflection,
+    packages: Collection[str],
+) -> frozenset[KeyColumns]:
+    """Return the keys of packages that go, and that foreign keys of other ones lean on.
+
+    :param owned: tells what belongs to whom
+    :param packages: those that get a revision
+    :raises RevisionFailed: if such a foreign key is of a package that gets none
+    """
+    going = {one for one in keys_that_go(found) if owned.owner_of(*one[:2]) in packages}
+    leaning: set[KeyColumns] = set()
+    for package, table, name, target in foreign_keys(owned, reflection) if going else ():
+        owner = owned.owner_of(*target[:2])
+        if target not in going or owner == package:
+            continue
+        if package not in packages:
+            raise key_in_use(str(owner), target[1], sorted(target[2]), package, table, name)
+        leaning.add(target)
+    return frozenset(leaning)
+
+
+def keys_to_dropped(
+    owned: PackageObjects,
+    reflection: Reflection,
+    operations: Sequence[ops.MigrateOperation],
+    packages: Collection[str],
+) -> list[ForeignKey]:
+    """Return the foreign keys to tables that operations drop, of packages that get no revision.
+
+    :param packages: those that get one
+    """
+    dropped = {owned.key_of(op) for op in operations if isinstance(op, ops.DropTableOp)}
+    found = foreign_keys(owned, reflection) if dropped else []
+    return [one for one in found if one[3][:2] in dropped and one[0] not in packages]
+
+
+def require_released(package: str, keys: Iterable[ForeignKey], requires: Iterable[str]) -> None:
+    """Refuse to drop a table while a foreign key of another package refers to it.
+
+    SQLite would drop it, and leave the foreign key.
+
+    :param requires: the revisions that run before, as ``package@revision``
+    :raises RevisionFailed: naming the foreign key
+    """
+    released = {one.partition("@")[0] for one in requires}
+    for user, table, name, target in keys:
+        if user not in released:
+            raise key_in_use(package, target[1], (), user, table, name)
+
+
+def foreign_keys(owned: PackageObjects, reflection: Reflection) -> list[ForeignKey]:
+    """Return the packages' foreign keys in the database.
+
+    Each schema is read once for all packages, also for those that get no revision.
+    """
+    inspector = inspect(reflection.connection)
+    found = []
+    packages = owned.snapshot.packages
+    for schema in {schema for name in packages for schema in owned.beside(name).schemas}:
+        owners = {name: owned.owner_of(schema, name) for name in reflection.table_names(schema)}
+        known = {name: owner for name, owner in owners.items() if owner in packages}
+        if not known:
+            continue
+        read = inspector.get_multi_foreign_keys(schema=schema, filter_names=sorted(known))
+        for (_, table), keys in read.items():
+            for one in keys:
+                target = owned.normal(one["referred_schema"]), one["referred_table"]
+                columns = frozenset(one["referred_columns"])
+                found.append((str(known[table]), table, one["name"], (*target, columns)))
+    return sorted(found, key=lambda one: str(one[:3]))

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 
 from alembic.operations import ops
 
-from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, told
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, columns_in, told
 from websauna_migrate.autogenerate.operations.column_types import collated
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.server_statements import statements
@@ -112,12 +112,11 @@ def keep_collations(changes: TableChanges, found: FoundDifferences, key: Key) ->
     """
     if not any(one.fact.kind == "table" and one.attribute in OPTIONS for one in found.of(key)):
         return
-    columns = (one for one in found.database_facts.get(key, ()) if one.kind == "column")
-    there = {one.name: one.get("collation") for one in columns}
-    for op in changes.ops:
-        if isinstance(op, ops.DropColumnOp) and there.get(op.column_name):
+    there = columns_in(found.in_database(key))
+    for op in [one for one in changes.ops if isinstance(one, ops.DropColumnOp)]:
+        if op.column_name in there and (collation := there[op.column_name].get("collation")):
             column = op.to_column()
-            column.type = collated(column.type, str(there[op.column_name]))
+            column.type = collated(column.type, str(collation))
 
 
 def index_aside(key: Key, column: str) -> ScriptOp:

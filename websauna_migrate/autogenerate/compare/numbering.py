@@ -10,7 +10,7 @@ from alembic.operations import ops
 from sqlalchemy import Column, Table
 
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, single
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
 from websauna_migrate.autogenerate.operations.type_change import INTEGERS, name_of
 from websauna_migrate.autogenerate.package_objects import Key
@@ -39,8 +39,8 @@ def numbering_changes(key: Key, found: FoundDifferences, *, first: bool) -> Iter
         differs = found.of_column(key, column)
         if not numbers_itself(differs):
             continue
-        old = Numbering.of(found.database_facts[key], column, default)
-        new = Numbering.of(found.model_facts[key], column, default)
+        old = Numbering.of(found.in_database(key), column, default)
+        new = Numbering.of(found.in_models(key), column, default)
         place = ("change_numbering", key[0], f"{key[1]}.{column}")
         between = NO_NUMBER if "type" in differs and not (old.identity and new.identity) else None
         if between is None and not first:
@@ -107,20 +107,15 @@ def numbers_elsewhere(
 
     :param found: the operations of the script
     """
-    for table in found:
-        if not isinstance(table, ops.ModifyTableOps):
-            continue
-        model = models.get((table.schema, table.table_name))
+    for op in [one for one in single(*found) if isinstance(one, ops.AlterColumnOp)]:
+        model = models.get((op.schema, op.table_name))
         numbered = None if model is None else model.autoincrement_column
         if model is None or numbered is None or numbered.server_default is not None:
             continue
-        for op in table.ops:
-            if not isinstance(op, ops.AlterColumnOp) or op.column_name != numbered.name:
-                continue
-            old, new = name_of(op.existing_type), name_of(op.modify_type)
-            if old != new and {old, new} <= INTEGERS:
-                diff = ("change_sequence", model.schema, f"{model.name}.{numbered.name}", new)
-                yield statements(diff, [typed(model, numbered, new)], [typed(model, numbered, old)])
+        old, new = name_of(op.existing_type), name_of(op.modify_type)
+        if op.column_name == numbered.name and old != new and {old, new} <= INTEGERS:
+            diff = ("change_sequence", model.schema, f"{model.name}.{numbered.name}", new)
+            yield statements(diff, [typed(model, numbered, new)], [typed(model, numbered, old)])
 
 
 def typed(table: Table, column: Column[Any], type_: str | None) -> str:

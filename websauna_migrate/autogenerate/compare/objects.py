@@ -24,14 +24,8 @@ from websauna_migrate.revision_scripts.script_files import script_text
 
 #: What a sequence may have besides its name.
 SEQUENCE_OPTIONS = (
-    "start",
-    "increment",
-    "minvalue",
-    "maxvalue",
-    "nominvalue",
-    "nomaxvalue",
-    "cycle",
-    "cache",
+    *("start", "increment", "minvalue", "maxvalue"),
+    *("nominvalue", "nomaxvalue", "cycle", "cache"),
 )
 
 
@@ -109,8 +103,9 @@ class SchemaObjects:
             if missing:
                 yield sequence_creation(sequence)
         if self.dialect.supports_sequences:
-            unused = self.scripted and self.scripted - self.all_used
-            for schema, name in sorted(unused, key=str):
+            packages = self.owned.snapshot.packages if self.scripted else ()
+            used_by_any = {key for package in packages for key, *_ in self.used_by(package)}
+            for schema, name in sorted(self.scripted - used_by_any, key=str):
                 if name in self.reflection.facts.sequences(schema):
                     yield sequence_creation(self.as_it_is(schema, name)).reverse()
 
@@ -125,11 +120,6 @@ class SchemaObjects:
                 columns = found.setdefault(key, (sequence, set()))[1]
                 columns.update([column] if column is not None else ())
         return found
-
-    @property
-    def all_used(self) -> set[Key]:
-        """The sequences that any package's columns or ``MetaData`` have."""
-        return {key for name in self.owned.snapshot.packages for key, *_ in self.used_by(name)}
 
     def used_by(self, package: str) -> Iterator[tuple[Key, sa.Sequence, tuple[str, str] | None]]:
         """Yield the sequences of a package, each with the table and name of a column.

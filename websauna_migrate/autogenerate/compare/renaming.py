@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,10 +16,17 @@ from sqlalchemy.schema import DefaultClause, FetchedValue
 from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dialect_of
-from websauna_migrate.autogenerate.compare.constraint_lines import rename_lines
+from websauna_migrate.autogenerate.compare.constraints import KINDS, constraint_addition
+from websauna_migrate.autogenerate.compare.definitions import made_index
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, branches
+from websauna_migrate.autogenerate.operations.script_op import (
+    ScriptOp,
+    branches,
+    on_dialect,
+    single,
+)
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges, computed_columns
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.renames import (
@@ -30,6 +37,7 @@ from websauna_migrate.autogenerate.renames import (
     bad_rename,
 )
 from websauna_migrate.autogenerate.unreflected import ReflectedItem
+from websauna_migrate.facts.mysql import quoted, quoted_key
 from websauna_migrate.facts.postgresql import OWN, quote_name
 from websauna_migrate.models.model_sql import applicable_checks, final_name
 from websauna_migrate.models.sqlalchemy_internals import escaped, is_created
@@ -52,7 +60,7 @@ def applicable(renames: Renames, owned: PackageObjects, reflection: Reflection) 
 
     :raises UsageError: for one that the database or the models contradict
     """
-    models = {(owned.normal(table.schema), table.name): table for table in owned.tables}
+    models = owned.models
     tables = []
     for one in renames.tables:
         schema = owned.normal(one.schema)
@@ -112,7 +120,7 @@ class Renaming:
     ) -> None:
         self.owned = owned
         self.reflection = reflection
-        self.models = {(owned.normal(table.schema), table.name): table for table in owned.tables}
+        self.models = owned.models
         self.plain = renames
         self.known = renames.beside(others)
         self.renames = replace(
@@ -187,11 +195,10 @@ class Renaming:
             (op for op in upgrade.ops if isinstance(op, EnumChange) and model in op.columns), None
         )
         changes = [
-            inner
-            for op in upgrade.ops
-            if isinstance(op, ops.ModifyTableOps) and op.table_name == one.table
-            for inner in op.ops
-            if isinstance(inner, ops.AlterColumnOp) and inner.column_name == one.new
+            op
+            for op in single(upgrade)
+            if isinstance(op, ops.AlterColumnOp)
+            and (op.table_name, op.column_name) == (one.table, one.new)
         ]
         before = Existing(model.type, bool(model.nullable), model.server_default, model.comment)
         if changes or values is not None:
@@ -297,10 +304,9 @@ class Renaming:
 
     def translated(self, key: Key, kind: str, facts: ReflectedItem) -> ReflectedItem:
         """Return facts about a constraint as they are once tables and columns are renamed."""
-        copy = {**facts, "name": facts["name"]}
-        for name in ("constrained_columns", "column_names", "referred_columns"):
-            if copy.get(name):
-                copy[name] = list(copy[name])
+        copy = {
+            name: list(value) if isinstance(value, list) else value for name, value in facts.items()
+        }
         old_table = self.plain.old_table(*key)
         one = copy if kind == "pk_constraint" else [copy]
         self.known.translate(kind, key[0], old_table, one)
@@ -357,3 +363,70 @@ def names_of(table: Table, connection: Connection) -> set[str]:
     parts = [*applicable_checks(table, connection), *table.constraints]
     found = {name for one in parts if (name := final_name(one, connection))}
     return found | {str(index.name) for index in table.indexes}
+
+
+# The lines of a script that rename a constraint or an index
+
+#: Alembic's kinds of constraints by how SQLAlchemy's reflection calls them.
+READINGS = {one.reading: kind for kind, one in KINDS.items()}
+
+
+def rename_lines(
+    context: AutogenContext,
+    table: Table,
+    kind: str,
+    old: str,
+    new: str,
+    facts: ReflectedItem,
+    databases: Collection[str],
+) -> list[str]:
+    """Return the lines that rename a constraint or index.
+
+    :param databases: those on which it has the name
+    """
+    prefix = context.opts["alembic_module_prefix"]
+    schema, name = table.schema, str(table.name)
+    statement = (
+        f"ALTER INDEX {qualified(schema, old)} RENAME TO {quote_name(new)}"
+        if kind == "indexes"
+        else f"ALTER TABLE {qualified(schema, name)} RENAME CONSTRAINT {quote_name(old)} "
+        f"TO {quote_name(new)}"
+    )
+    cases = {"postgresql": [f"{prefix}execute({statement!r})"]}
+    if kind == "pk_constraint":
+        return on_dialect(context, "postgresql", cases["postgresql"])
+    if kind in ("indexes", "unique_constraints"):
+        on_mariadb = (
+            f"ALTER TABLE {quoted_key((schema, name))} RENAME INDEX {quoted(old)} TO {quoted(new)}"
+        )
+        cases["mysql"] = [f"{prefix}execute({on_mariadb!r})"]
+    anew = made_anew(context, table, kind, old, new, facts)
+    if len(databases) == len(DATABASES):
+        return branches(context, cases, anew)
+    return branches(context, {name: cases.get(name, anew) for name in databases})
+
+
+def made_anew(
+    context: AutogenContext, table: Table, kind: str, old: str, new: str, facts: ReflectedItem
+) -> list[str]:
+    """Return the lines that drop a constraint or index, and add it under its new name."""
+    drop = addition(table, kind, {**facts, "name": old}).reverse()
+    change = TableChanges(table.name, [drop, addition(table, kind, {**facts, "name": new})])
+    change.schema = table.schema
+    change.computed = computed_columns(table)
+    for op in change.ops:
+        context.opts.get("restore", [].append)(op)
+    lines: list[str] = renderers.dispatch(change)(context, change)
+    return lines
+
+
+def addition(table: Table, kind: str, facts: ReflectedItem) -> ops.MigrateOperation:
+    """Return the operation that adds a constraint or index that SQLAlchemy reflected."""
+    if kind != "indexes":
+        return constraint_addition(READINGS[kind], facts, table)
+    parts = facts.get("expressions") or [f'"{name}"' for name in facts["column_names"]]
+    where = (facts.get("dialect_options") or {}).get("sqlite_where")
+    options = {"sqlite_where": text(escaped(str(where)))} if where is not None else {}
+    unique, names = bool(facts["unique"]), table.columns.keys()
+    index = made_index(facts["name"], str(table.name), table.schema, parts, unique, options, names)
+    return ops.CreateIndexOp.from_index(index)

@@ -35,9 +35,7 @@ def option_changes(
     :param computed: the computed columns that it has by then
     :param first: those that come before the changes of columns, else those behind
     """
-    old, new = (
-        options_of(facts.get(key, ())) for facts in (found.database_facts, found.model_facts)
-    )
+    old, new = options_of(found.in_database(key)), options_of(found.in_models(key))
     names = [
         name for name in old if old[name] != new[name] and first is (name in STRICT and old[name])
     ]

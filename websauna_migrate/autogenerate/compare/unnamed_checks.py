@@ -106,7 +106,7 @@ def numbered_check_warnings(
     """
     if "postgresql" not in databases:
         return []
-    found = (one for op in operations for one in single(op) if isinstance(one, NumberedCheck))
+    found = (one for one in single(*operations) if isinstance(one, NumberedCheck))
     tables = dict.fromkeys(one.to_diff_tuple()[2] for one in found)
     return [
         f'The table "{table}" has several CHECK constraints without a name on the same columns, '

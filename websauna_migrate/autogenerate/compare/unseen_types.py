@@ -25,7 +25,7 @@ from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dial
 from websauna_migrate.autogenerate.compare.by_hand import by_hand
 from websauna_migrate.autogenerate.compare.columns import TYPE
 from websauna_migrate.autogenerate.compare.leaning_keys import ends
-from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, columns_in
 from websauna_migrate.autogenerate.operations.column_types import UnfitType
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.type_change import (
@@ -39,7 +39,7 @@ from websauna_migrate.models.named_types import named_types
 from websauna_migrate.models.sqlalchemy_internals import variants_of, with_other_variant
 from websauna_migrate.models.type_words import is_castable, name_in, one_word
 from websauna_migrate.revision_scripts.script_names import Names
-from websauna_migrate.revision_scripts.written_types import type_in
+from websauna_migrate.revision_scripts.written_types import needs_batch, type_in
 
 #: A column: the normal key of its table, and its name.
 Place = tuple[Key, str]
@@ -135,12 +135,10 @@ class UnseenTypes:
 
     def find(self) -> None:
         """Find the columns."""
-        for table in self.owned.tables:
-            key = self.owned.key_of(table)
+        for key, table in self.owned.models.items():
             if key not in self.found.tables:
                 continue
-            facts = self.found.database_facts.get(key, ())
-            there = {one.name for one in facts if one.kind == "column"}
+            there = columns_in(self.found.in_database(key))
             for column in table.columns:
                 name = str(column.name)
                 if name in there and not TYPE & self.found.of_column(key, name).keys():
@@ -213,7 +211,8 @@ class UnseenTypes:
         """Tell whether the package's scripts may run on a database: it has each type of theirs."""
         if database not in self._runs:
             types = self.owned.types_on(DATABASES[database])
-            fails = database == "sqlite" and self.owned.fails_on_sqlite
+            # Scripts that were written for other databases surely fail on SQLite.
+            fails = database == "sqlite" and any(map(needs_batch, self.owned.operations))
             self._runs[database] = not fails and all(
                 compiled(database, type_) is not None
                 for table, columns in types.items()
@@ -277,15 +276,14 @@ class UnseenTypes:
 
     def foreign_keys(self) -> Iterator[tuple[ForeignKeyConstraint, bool]]:
         """Yield the models' foreign keys, and whether both ends are the package's."""
-        for package in self.owned.snapshot.packages:
-            for table in self.owned.ownership.tables_of(package):
-                for constraint in table.foreign_key_constraints:
-                    try:
-                        tables = {place[0] for place in places(constraint, self.owned)}
-                    except InvalidRequestError:
-                        # It names a table that no model has.
-                        continue
-                    yield constraint, all(self.owned.owns(*one) for one in tables)
+        for table in self.owned.ownership.tables:
+            for constraint in table.foreign_key_constraints:
+                try:
+                    tables = {place[0] for place in places(constraint, self.owned)}
+                except InvalidRequestError:
+                    # It names a table that no model has.
+                    continue
+                yield constraint, all(self.owned.owns(*one) for one in tables)
 
     def reason(self, one: UnseenType, database: str) -> str | None:
         """Return why a column's change is left to a person on a database."""

@@ -162,7 +162,7 @@ class TypeRenderer:
         if isinstance(type_, ARRAY):
             return self.array(type_)
         if isinstance(type_, postgresql.DOMAIN):
-            return self.domain(type_)
+            return self.domain_source(type_, "create_type=False")
         if isinstance(type_, sa.Interval) and is_builtin(type_):
             return self.interval(type_)
         if isinstance(type_, PickleType):
@@ -202,7 +202,7 @@ class TypeRenderer:
             try:
                 stored = stored_type(type_, dialect)
                 # What @compiles says of the decorator is known by its words alone.
-                words = spec(type_, dialect)
+                words = type_.compile(dialect)
                 if words == possible_spec(base, dialect):
                     continue
                 is_stored = words == possible_spec(stored, dialect)
@@ -295,10 +295,6 @@ class TypeRenderer:
             arguments.append(f"dimensions={type_.dimensions!r}")
         self.context.imports.add("from sqlalchemy.dialects import postgresql")
         return f"postgresql.ARRAY({', '.join(arguments)})"
-
-    def domain(self, type_: postgresql.DOMAIN) -> str:
-        """Return the source of a domain, that creates none by itself."""
-        return self.domain_source(type_, "create_type=False")
 
     def domain_source(self, type_: postgresql.DOMAIN, *more: str) -> str:
         """Return the source of a domain with further arguments."""
@@ -409,7 +405,7 @@ def builtin_base(type_: TypeEngine[Any]) -> TypeEngine[Any] | None:
             for database in DATABASES:
                 dialect = dialect_of(database)
                 try:
-                    if spec(type_, dialect) != possible_spec(base, dialect):
+                    if type_.compile(dialect) != possible_spec(base, dialect):
                         return None
                 except (CompileError, UnsupportedCompilationError):
                     continue
@@ -430,7 +426,7 @@ def portable(type_: TypeEngine[Any], context: AutogenContext) -> TypeEngine[Any]
     if type_.__visit_name__ not in ONE_SIDED or len(written_for(context)) == 1:
         return type_
     found, own = type_.as_generic(), context.dialect
-    return found if possible_spec(type_, own) == spec(found, own) else type_
+    return found if possible_spec(type_, own) == found.compile(own) else type_
 
 
 def stored_type(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
@@ -441,17 +437,12 @@ def stored_type(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
     return stored
 
 
-def spec(type_: TypeEngine[Any], dialect: Dialect) -> str:
-    """Return the words of a type in DDL."""
-    return type_.compile(dialect)
-
-
 def possible_spec(type_: TypeEngine[Any], dialect: Dialect) -> str | None:
     """Return the words of a type in DDL; ``None`` if a database has none for it.
 
     MySQL has no ``VARCHAR`` without a length.
     """
     try:
-        return spec(type_, dialect)
+        return type_.compile(dialect)
     except (CompileError, UnsupportedCompilationError):
         return None

@@ -6,7 +6,7 @@ Else the type's change would have to put back what its values do not allow any m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,43 +17,36 @@ from websauna_migrate.alembic_adapter.autogenerate_internals import columns_that
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.model_columns import columns_of_drop
 from websauna_migrate.autogenerate.operations.ordering import is_computed, part_of, target_of
+from websauna_migrate.autogenerate.operations.script_op import single
 from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
-from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 
 
-def free_values(upgrade: ops.UpgradeOps, normal: Callable[[str | None], str | None]) -> None:
+def free_values(upgrade: ops.UpgradeOps, owned: PackageObjects) -> None:
     """Move drops of what may name an enum type's values in front of the change of the values.
 
     :param upgrade: with the changes of types before those of tables
-    :param normal: returns a schema, ``None`` for the default one
     """
     changes = [one for one in upgrade.ops if isinstance(one, EnumChange) and one.moves_values]
-    tables = {
-        (normal(column.table.schema), column.table.name)
-        for change in changes
-        for column in change.columns
-    }
+    tables = {owned.key_of(column.table) for change in changes for column in change.columns}
     types = {change.key for change in changes}
     tables |= {
-        (normal(op.schema), op.table_name)
-        for op in upgrade.ops
-        if isinstance(op, TableChanges)
-        for one in op.ops
-        if isinstance(one, ops.DropColumnOp) and type_of(one.to_column().type, normal) in types
+        owned.key_of(op)
+        for op in single(upgrade)
+        if isinstance(op, ops.DropColumnOp) and type_of(op.to_column().type, owned) in types
     }
-    dropped = tables_with(types, upgrade, normal)
+    dropped = tables_with(types, upgrade, owned)
     first: list[ops.MigrateOperation] = []
     # Foreign keys may lean on what goes.
     keys = [op for op in upgrade.ops if isinstance(op, TableChanges) and op.stage < 0]
     for op in upgrade.ops:
         if not isinstance(op, TableChanges) or isinstance(op, WithTable):
             continue
-        key = (normal(op.schema), op.table_name)
         if op in keys:
             continue
-        if key in tables:
-            going = [*drops_of_values(op, types, normal)]
+        if owned.key_of(op) in tables:
+            going = [*drops_of_values(op, types, owned)]
         else:
             going = [
                 one for one in op.ops if dropped & {(op.schema, op.table_name), *target_of(one)}
@@ -82,11 +75,9 @@ def leave_out_gone(changes: list[EnumChange], first: list[ops.MigrateOperation])
     :param first: the operations that are moved in front of them
     """
     gone = {
-        (op.table_name, str(one.column_name))
-        for op in first
-        if isinstance(op, TableChanges)
-        for one in op.ops
-        if isinstance(one, ops.DropColumnOp)
+        (op.table_name, str(op.column_name))
+        for op in single(*first)
+        if isinstance(op, ops.DropColumnOp)
     }
     for change in changes:
         change.computed = {
@@ -99,13 +90,11 @@ def leave_out_gone(changes: list[EnumChange], first: list[ops.MigrateOperation])
         }
 
 
-def tables_with(
-    types: set[Key], upgrade: ops.UpgradeOps, normal: Callable[[str | None], str | None]
-) -> set[Key]:
+def tables_with(types: set[Key], upgrade: ops.UpgradeOps, owned: PackageObjects) -> set[Key]:
     """Return the keys of all tables that go, if one of them has one of some types; else none."""
     drops = [op for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
     columns = (column for op in drops for column in columns_that_come_back(op))
-    if not any(type_of(column.type, normal) in types for column in columns):
+    if not any(type_of(column.type, owned) in types for column in columns):
         return set()
     return {(op.schema, op.table_name) for op in drops}
 
@@ -116,7 +105,7 @@ def is_drop(op: ops.MigrateOperation) -> bool:
 
 
 def drops_of_values(
-    changes: TableChanges, types: set[Key], normal: Callable[[str | None], str | None]
+    changes: TableChanges, types: set[Key], owned: PackageObjects
 ) -> Iterator[ops.MigrateOperation]:
     """Yield the drops of CHECKs, indexes and columns that may name a value of some types.
 
@@ -126,7 +115,7 @@ def drops_of_values(
         str(op.column_name)
         for op in changes.ops
         if isinstance(op, ops.DropColumnOp)
-        and (is_computed(op.to_column()) or type_of(op.to_column().type, normal) in types)
+        and (is_computed(op.to_column()) or type_of(op.to_column().type, owned) in types)
     }
     for op in changes.ops:
         if isinstance(op, ops.DropColumnOp):
@@ -147,7 +136,7 @@ def drops_of_values(
                 yield op
 
 
-def type_of(type_: TypeEngine[Any], normal: Callable[[str | None], str | None]) -> Key | None:
+def type_of(type_: TypeEngine[Any], owned: PackageObjects) -> Key | None:
     """Return the key of the enum type that a column has, also as an array; else ``None``."""
     item = type_.item_type if isinstance(type_, sa.ARRAY) else type_
-    return (normal(item.schema), str(item.name)) if isinstance(item, sa.Enum) else None
+    return (owned.normal(item.schema), str(item.name)) if isinstance(item, sa.Enum) else None

@@ -134,7 +134,7 @@ def leans(key: ForeignKeyConstraint, changes: Iterable[ops.MigrateOperation]) ->
             retyped = isinstance(op, ops.DropColumnOp) or op.modify_type is not None
             if retyped and op.column_name in columns:
                 return True
-        elif columns in (columns_of_dropped_key(op), columns_of_dropped_key(op.reverse())):
+        elif columns in ({*columns_of_dropped_key(one)} for one in (op, op.reverse())):
             return True
     return False
 

@@ -6,7 +6,7 @@ import ast
 import functools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from alembic.autogenerate import renderers
@@ -52,13 +52,8 @@ from websauna_migrate.revision_scripts.written_types import Operation, Types, wr
 #: Functions without arguments that SQLAlchemy spells for each database.
 PORTABLE_FUNCTIONS = frozenset(
     {
-        "current_date",
-        "current_time",
-        "current_timestamp",
-        "localtime",
-        "localtimestamp",
-        "now",
-        "random",
+        *("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"),
+        *("now", "random"),
     }
 )
 
@@ -297,11 +292,11 @@ def leave_truth_out(
 
     :param types: returns those that older scripts wrote
     """
-    models = {owned.key_of(table): table for table in owned.tables}
+    models = owned.models
     for table in getattr(container, "ops", ()):
         if not isinstance(table, ops.ModifyTableOps):
             continue
-        key = (owned.normal(table.schema), table.table_name)
+        key = owned.key_of(table)
         for place, op in enumerate(table.ops):
             text = check_text(op)
             found = TRUTH.fullmatch(text) if text else None
@@ -318,7 +313,8 @@ def check_text(op: ops.MigrateOperation) -> str | None:
     if isinstance(op, ops.CreateCheckConstraintOp):
         return str(op.condition)
     if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "check":
-        return str(cast(sa.CheckConstraint, op.to_constraint()).sqltext)
+        constraint = op.to_constraint()
+        return str(constraint.sqltext) if isinstance(constraint, sa.CheckConstraint) else None
     return None
 
 
@@ -344,8 +340,7 @@ def restore_condition(
 
     :param options: those that the operation may have
     """
-    table = str(op.table_name)
-    written = known.get((owned.normal(op.schema), table, "index", str(op.index_name)))
+    written = known.get((*owned.key_of(op), "index", str(op.index_name)))
     there = op.kw.get(f"{spelling.own}_where")
     words = there.text if type(there) is TextClause else there
     if written is None or not isinstance(words, str):
@@ -365,16 +360,15 @@ def expressions_that_stay(
     :param back: whether it is one of a downgrade, where all that is created was there
     """
     if isinstance(op, ops.CreateCheckConstraintOp):
-        key = (owned.normal(op.schema), op.table_name)
-        yield (*key, "constraint", str(op.constraint_name)), op, "condition"
+        yield (*owned.key_of(op), "constraint", str(op.constraint_name)), op, "condition"
     elif isinstance(op, ops.AlterColumnOp):
-        place = (owned.normal(op.schema), op.table_name, "column", op.column_name)
+        place = (*owned.key_of(op), "column", op.column_name)
         if back and op.modify_server_default is not False:
             yield place, op, "modify_server_default"
         elif op.modify_server_default is False:
             yield place, op, "existing_server_default"
     elif back and isinstance(op, (ops.CreateTableOp, ops.AddColumnOp)):
-        table = (owned.normal(op.schema), op.table_name)
+        table = owned.key_of(op)
         for column in columns_in(op):
             yield (*table, "column", str(column.name)), column, "server_default"
         for part in getattr(op, "columns", ()):
@@ -403,13 +397,10 @@ def restore(
 
 def place_of(owned: PackageObjects, schema: str | None, table: str, column: str) -> str:
     """Return where a column is, in words, with the model if there is one."""
-    model = ""
-    for one in owned.tables:
-        if (owned.normal(one.schema), one.name) == (owned.normal(schema), table):
-            claim = owned.ownership.claim_of(one)
-            if claim.rule == "class":
-                model = f" ({claim.place})"
-    return f'column "{column}" of table "{table}"{model}'
+    model = owned.models.get((owned.normal(schema), table))
+    claim = None if model is None else owned.ownership.claim_of(model)
+    place = f" ({claim.place})" if claim is not None and claim.rule == "class" else ""
+    return f'column "{column}" of table "{table}"{place}'
 
 
 def typed_columns(

@@ -63,13 +63,13 @@ def mark(op: MigrateOperation, **marks: object) -> None:
         setattr(op, name, value)
 
 
-def single(operation: MigrateOperation) -> Iterator[MigrateOperation]:
-    """Yield an operation, or those in it if it holds others."""
-    if isinstance(operation, OpContainer):
-        for inner in operation.ops:
-            yield from single(inner)
-    else:
-        yield operation
+def single(*operations: MigrateOperation) -> Iterator[MigrateOperation]:
+    """Yield operations; of one that holds others, those in it."""
+    for operation in operations:
+        if isinstance(operation, OpContainer):
+            yield from single(*operation.ops)
+        else:
+            yield operation
 
 
 @renderers.dispatch_for(ScriptOp)

@@ -8,11 +8,10 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.operations.ops import MigrateOperation
-from sqlalchemy import Table
+from sqlalchemy import Table, UniqueConstraint
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import in_batch
 from websauna_migrate.autogenerate.operations.enum_change import source_of
-from websauna_migrate.autogenerate.operations.model_columns import columns_of_drop
 from websauna_migrate.autogenerate.operations.script_op import Diff, ScriptOp, on_dialect
 from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.postgresql import quote_name
@@ -114,16 +113,21 @@ def render_key_change(context: AutogenContext, operation: KeyChange) -> list[str
     return [f"{on}drop_constraint({', '.join(arguments)})"]
 
 
-def columns_of_dropped_key(op: ops.MigrateOperation) -> frozenset[str]:
-    """Return the columns of a key or an index that an operation drops; empty for others."""
+def columns_of_dropped_key(op: MigrateOperation) -> list[str]:
+    """Return the columns of a key or an index that an operation drops, in order; else nothing.
+
+    An expression in an index has an empty name.
+    """
     if isinstance(op, KeyChange) and not op.added:
-        return frozenset(map(str, op.content))
+        return [*op.content]
     if isinstance(op, ServerConstraint) and not op.added:
         text = str(op.content)
         inside, _ = split_brackets(text[text.find("(") :])
-        return frozenset(map(unquoted, split_commas(inside)))
+        return [*map(unquoted, split_commas(inside))]
     if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "unique":
-        return frozenset(columns_of_drop(op))
+        constraint = op.to_constraint()
+        assert isinstance(constraint, UniqueConstraint)
+        return [str(column.name) for column in constraint.columns]
     if isinstance(op, ops.DropIndexOp):
-        return frozenset(str(getattr(one, "name", "")) for one in op.to_index().expressions)
-    return frozenset()
+        return [str(getattr(one, "name", "")) for one in op.to_index().expressions]
+    return []

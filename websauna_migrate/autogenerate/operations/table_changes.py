@@ -7,7 +7,8 @@ so a script that needs one has it wherever it was made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from copy import copy
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
@@ -18,6 +19,9 @@ from sqlalchemy.types import SchemaType
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_column
 from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.operations.script_op import on_databases, on_dialect
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: The value of ``render_as_batch`` that leaves it to each table's changes.
 AUTOMATIC = "automatic"
@@ -64,19 +68,12 @@ class TableChanges(ops.ModifyTableOps):
             return operation
         return cls(operation.table_name, operation.ops, schema=operation.schema)
 
-    def reverse(self) -> TableChanges:
+    def reverse(self) -> Self:
         """Return the changes back."""
-        back = type(self)(
-            self.table_name,
-            [operation.reverse() for operation in reversed(self.ops)],
-            schema=self.schema,
-        )
+        back = copy(self)
+        back.ops = [operation.reverse() for operation in reversed(self.ops)]
         back.table_args = (self.table_args[1], self.table_args[0])
-        back.naming_convention = self.naming_convention
-        back.recreate = self.recreate
         back.options = (self.options[1], self.options[0])
-        back.databases = self.databases
-        back.computed = self.computed
         return back
 
     @property
@@ -95,10 +92,9 @@ class WithTable(TableChanges):
 
     silent = False
 
-    def reverse(self) -> WithTable:
+    def reverse(self) -> Self:
         """Return the changes back."""
         back = super().reverse()
-        assert isinstance(back, WithTable)
         back.silent = not self.silent
         return back
 

@@ -231,12 +231,9 @@ def uuid_in_steps(
             f"{sa_prefix}update({table}).values({{{op.column_name!r}: {value}}}))"
         ]
 
-    def nothing(context: AutogenContext) -> list[str]:
-        return []
-
-    shortens = new != "UUID"
-    lines = (without_dashes, nothing) if shortens else (nothing, without_dashes)
-    rows = ScriptOp(FURTHER_STEP, *lines)
+    rows = ScriptOp(FURTHER_STEP, without_dashes, lambda context: [])
+    if new == "UUID":
+        rows = rows.reverse()
     rows.only = ("mysql",)
     between: TypeEngine[Any] = sa.CHAR(36)
     old_type, new_type = op.existing_type, op.modify_type

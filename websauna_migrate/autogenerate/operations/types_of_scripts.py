@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
@@ -57,10 +56,10 @@ def types_that_go(
     operations: Sequence[ops.MigrateOperation], owned: PackageObjects
 ) -> Iterator[tuple[Key, str, object, str]]:
     """Yield table and name of columns whose types a downgrade gives back, and what holds those."""
-    for op in chain.from_iterable(map(single, operations)):
+    for op in single(*operations):
         if not isinstance(op, (ops.DropTableOp, ops.DropColumnOp, ops.AlterColumnOp)):
             continue
-        key = (owned.normal(op.schema), op.table_name)
+        key = owned.key_of(op)
         if isinstance(op, ops.DropTableOp):
             for column in columns_that_come_back(op):
                 yield key, str(column.name), column, "type"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from alembic.operations import ops
 
-from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.interfaces import Question
@@ -77,7 +77,7 @@ def require_meant(
     :raises RevisionFailed: naming the tables
     """
     gone = sorted(
-        {key_of(owned, op) for op in operations if isinstance(op, ops.DropTableOp)},
+        {owned.key_of(op) for op in operations if isinstance(op, ops.DropTableOp)},
         key=lambda key: (key[0] or "", key[1]),
     )
     existing = {
@@ -95,8 +95,3 @@ def require_meant(
         ask = None
     if ask is None or not ask(drops):
         raise RevisionFailed(owned.package, drops.warning, kind="drops")
-
-
-def key_of(owned: PackageObjects, op: ops.DropTableOp) -> Key:
-    """Return schema and name of the table that an operation drops."""
-    return owned.normal(op.schema), str(op.table_name)

@@ -7,6 +7,7 @@ script of the package has already: each script then says by itself what it needs
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from alembic.operations import ops
@@ -29,26 +30,19 @@ from websauna_migrate.planning.accesses import Access
 Origin = tuple[str, str]
 
 
+@dataclass(eq=False)
 class InferredRequires:
-    """Finds what a new script requires of other packages."""
+    """Finds what a new script requires of other packages.
 
-    def __init__(
-        self,
-        owned: PackageObjects,
-        reflection: Reflection,
-        is_later: Callable[[Key], bool] = lambda key: False,
-        together: Collection[str] = (),
-    ) -> None:
-        """Keep what the answers come from.
+    :ivar is_later: tells by schema and name of what table nothing is required here, since a later
+        script of the same command makes it
+    :ivar together: the packages that get a script by the same command
+    """
 
-        :param is_later: tells by schema and name of what table nothing is required here, since a
-            later script of the same command makes it
-        :param together: the packages that get a script by the same command
-        """
-        self.owned = owned
-        self.reflection = reflection
-        self.is_later = is_later
-        self.together = together
+    owned: PackageObjects
+    reflection: Reflection
+    is_later: Callable[[Key], bool] = lambda key: False
+    together: Collection[str] = ()
 
     def requires(self, directives: Sequence[ops.MigrationScript]) -> list[str]:
         """Return the revisions of other packages that new scripts need, sorted.

@@ -191,11 +191,10 @@ class MoveWriter:
         """Return the named types that the tables alone use, by the models, and FROM created."""
         moved = {split_name(table) for table in self.tables}
         users: dict[Key, set[Key]] = {}
-        for package in snapshot.packages:
-            for table in self.ownership.tables_of(package):
-                for column in table.columns:
-                    for named in named_types(column.type):
-                        users.setdefault(type_key(named), set()).add((table.schema, table.name))
+        for table in self.ownership.tables:
+            for column in table.columns:
+                for named in named_types(column.type):
+                    users.setdefault(type_key(named), set()).add((table.schema, table.name))
         created = snapshot.created.types
         return tuple(
             sorted(

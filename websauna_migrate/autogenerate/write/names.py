@@ -11,16 +11,8 @@ from collections.abc import Iterator
 
 #: Modules whose values a ``repr`` shows without the module, ``Decimal('1')`` for one.
 BARE = (
-    "datetime",
-    "decimal",
-    "uuid",
-    "fractions",
-    "ipaddress",
-    "enum",
-    "sqlalchemy",
-    "sqlalchemy.dialects.postgresql",
-    "sqlalchemy.dialects.mysql",
-    "sqlalchemy.dialects.sqlite",
+    *("datetime", "decimal", "uuid", "fractions", "ipaddress", "enum", "sqlalchemy"),
+    *("sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.mysql", "sqlalchemy.dialects.sqlite"),
 )
 
 #: What every module has without defining it.

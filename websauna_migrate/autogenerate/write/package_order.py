@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.models.named_types import named_types, type_key
@@ -24,25 +25,19 @@ def needs_of(
     :param counts: tells which tables are, by schema and name
     """
     names = set(packages)
-    tables: dict[str, set[str]] = {name: set() for name in names}
-    types: dict[str, set[str]] = {name: set() for name in names}
+    tables: dict[str, set[str]] = {}
+    types: dict[str, set[str]] = {}
     for name in names:
+        by_keys: set[str | None] = set()
+        by_types: set[str | None] = set()
         for table in ownership.tables_of(name):
-            for constraint in table.foreign_key_constraints:
-                key = referenced_key(constraint)
-                owner = ownership.owners.get(key) if counts(key) else None
-                if owner in names and owner != name:
-                    tables[name].add(owner)
-            for key in inherited_keys(table.kwargs):
-                # A child can only be made behind its parent, as a column behind its type.
-                owner = ownership.owners.get(key)
-                if owner in names and owner != name:
-                    types[name].add(owner)
-            for column in table.columns:
-                for named in named_types(column.type):
-                    owner = ownership.enum_owner(*type_key(named))
-                    if owner in names and owner != name:
-                        types[name].add(owner)
+            keys = map(referenced_key, table.foreign_key_constraints)
+            by_keys.update(ownership.owners.get(key) for key in keys if counts(key))
+            # A child can only be made behind its parent, as a column behind its type.
+            by_types.update(map(ownership.owners.get, inherited_keys(table.kwargs)))
+            used = chain.from_iterable(named_types(column.type) for column in table.columns)
+            by_types.update(ownership.enum_owner(*type_key(named)) for named in used)
+        tables[name], types[name] = ((names & found) - {name} for found in (by_keys, by_types))
     return tables, types
 
 

@@ -14,6 +14,7 @@ from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.autogenerate.write.names import Unresolved, free_names, imports_for
 from websauna_migrate.results import CreatedScript
+from websauna_migrate.revision_scripts.script_tree import assigned
 
 #: How the import of a dialect begins, as Alembic and this package write it.
 DIALECT = "from sqlalchemy.dialects import "
@@ -83,7 +84,8 @@ IDENTIFIERS = (
 def insert(path: Path, text: str) -> None:
     """Put lines behind the identifiers of a script."""
     source = path.read_text(encoding="utf-8-sig")
-    places = [line for name, line in assigned(source).items() if name in IDENTIFIERS]
+    statements = ast.parse(source).body
+    places = [one.end_lineno or 0 for one in statements if assigned(one)[0] in IDENTIFIERS]
     if not places:
         raise CommandError(
             f"{path} has no down_revision line to put its requirements behind; "
@@ -91,23 +93,6 @@ def insert(path: Path, text: str) -> None:
         )
     lines = source.splitlines(keepends=True)
     path.write_text("".join([*lines[: max(places)], text, *lines[max(places) :]]), encoding="utf-8")
-
-
-def assigned(source: str) -> dict[str, int]:
-    """Return the names that a script assigns at its top, each with the line where that ends."""
-    found: dict[str, int] = {}
-    for node in ast.parse(source).body:
-        targets = (
-            node.targets
-            if isinstance(node, ast.Assign)
-            else [node.target]
-            if isinstance(node, ast.AnnAssign)
-            else []
-        )
-        for target in targets:
-            if isinstance(target, ast.Name):
-                found[target.id] = node.end_lineno or node.lineno
-    return found
 
 
 def created(package: str, script: Script, warnings: Sequence[str] = ()) -> CreatedScript:

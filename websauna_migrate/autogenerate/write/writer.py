@@ -12,18 +12,24 @@ from typing import TYPE_CHECKING, Any
 from alembic.operations import ops
 from alembic.runtime.environment import ProcessRevisionDirectiveFn
 from alembic.util.exc import CommandError
-from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.alembic_adapter.written_expressions import written_for
-from websauna_migrate.autogenerate.compare.leaning_keys import keys_that_come, retyped_keys
+from websauna_migrate.autogenerate.compare.leaning_keys import (
+    ForeignKey,
+    given_up_keys,
+    keys_that_come,
+    keys_to_dropped,
+    require_released,
+    retyped_keys,
+)
 from websauna_migrate.autogenerate.compare.renaming import applicable
-from websauna_migrate.autogenerate.compare.unnamed_checks import numbered_check_warnings
 from websauna_migrate.autogenerate.comparison import (
     Comparison,
     command_arguments,
+    compare_options,
     foreign_code_named,
 )
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
@@ -35,14 +41,13 @@ from websauna_migrate.autogenerate.operations.rendering import (
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.rename.candidates import RenameCandidate, warning_comment
-from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames, bad_rename
+from websauna_migrate.autogenerate.renames import NO_RENAMES, RenameCandidate, Renames, bad_rename
 from websauna_migrate.autogenerate.revision_errors import (
     RevisionFailed,
     not_up_to_date,
     revisions_in_circle,
 )
-from websauna_migrate.autogenerate.write.concurrent_indexes import without_concurrently
+from websauna_migrate.autogenerate.write.advice import warned
 from websauna_migrate.autogenerate.write.drop_dependencies import (
     Columns,
     dropped_by,
@@ -52,18 +57,9 @@ from websauna_migrate.autogenerate.write.drop_dependencies import (
     run_before,
 )
 from websauna_migrate.autogenerate.write.drops import require_meant
-from websauna_migrate.autogenerate.write.given_up_keys import (
-    ForeignKey,
-    given_up_keys,
-    keys_to_dropped,
-    require_released,
-)
 from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
 from websauna_migrate.autogenerate.write.keys_apart import script_of_keys, take_out
-from websauna_migrate.autogenerate.write.lost_values import lost_value_advice
-from websauna_migrate.autogenerate.write.not_null import not_null_advice
 from websauna_migrate.autogenerate.write.package_order import in_order, needs_of
-from websauna_migrate.autogenerate.write.refused_elsewhere import refused_elsewhere
 from websauna_migrate.autogenerate.write.revision_files import (
     complete_imports,
     created,
@@ -122,7 +118,6 @@ class ScriptWriter:
         self.take_snapshot = take_snapshot
         self.requires = tuple(requires)
         self.arguments = dict(arguments)
-        self.keep_types = settings.render_types == "keep"
         self.renames = renames
         #: An answer holds where the scripts are written once more.
         self.ask: Callable[..., bool] | None = cache(ask) if ask else None
@@ -378,6 +373,11 @@ class ScriptWriter:
         self.require_new_identifier(snapshot, name)
         require_up_to_date(snapshot, name, rows, {one.revision for one in self.written})
         owned = self.owned_by(name)
+        options = compare_options(
+            owned,
+            keep_types=self.settings.render_types == "keep",
+            databases=self.settings.databases_of(name),
+        )
         renames = applicable(self.renames, owned, reflection)
         self.renamed |= {one.option for one in renames.everything}
         rejected: list[RenameCandidate] = []
@@ -386,10 +386,9 @@ class ScriptWriter:
                 snapshot.environments[name],
                 owned,
                 reflection,
+                options,
                 renames=renames,
                 others_renames=self.made_renames,
-                keep_types=self.keep_types,
-                databases=self.settings.databases_of(name),
                 arguments=self.arguments,
             )
             keys: list[TableChanges] = []
@@ -606,22 +605,3 @@ def drop_empty_scripts(directives: list[ops.MigrationScript]) -> None:
         if not isinstance(script, ops.MigrationScript)
         or not all(container.is_empty() for container in script.upgrade_ops_list)
     ]
-
-
-def warned(comparison: Comparison, renames: Sequence[str], dialect: Dialect) -> list[str]:
-    """Write warnings and advice into a script, and return the warnings.
-
-    :param renames: warnings of what may have been renamed
-    """
-    operations = comparison.operations
-    advice = [*not_null_advice(operations), *lost_value_advice(operations, dialect)]
-    databases = written_for(comparison.context.autogen_context)
-    plain = [
-        *renames,
-        *numbered_check_warnings(operations, databases),
-        *without_concurrently(comparison.context.generated_revisions),
-        *refused_elsewhere(operations, comparison.owned.tables, databases),
-    ]
-    comments = [warning_comment(plain)] if plain else []
-    comparison.warn([*comments, *(comment for _, comment in advice)])
-    return [*plain, *(warning for warning, _ in advice)]

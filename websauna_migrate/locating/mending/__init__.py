@@ -9,8 +9,6 @@ from sqlalchemy.engine import Dialect
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.locating.mending.statements import Mender, Renamed
 
-__all__ = ["mender_for"]
-
 
 def mender_for(
     dialect: Dialect, here: Facts, there: Facts, renamed: Collection[Renamed] = ()

@@ -6,23 +6,14 @@ import re
 from collections.abc import Iterator
 
 from websauna_migrate.facts.fact import AS_WRITTEN, Fact
-from websauna_migrate.facts.mysql import column_definition
+from websauna_migrate.facts.mysql import column_definition, quoted
 from websauna_migrate.locating.mending.statements import (
-    COLUMNS,
-    CONSTRAINTS_GO,
-    FIRST,
-    FOREIGN_KEYS,
-    KEYS,
-    LAST,
-    TABLES,
-    VIEWS,
     Mender,
     NotWritten,
+    Rank,
     Statement,
     is_foreign,
 )
-
-__all__ = ["MySQLMender"]
 
 #: The beginning of an index that is no primary key.
 KEY = re.compile(r"((?!PRIMARY)(?:\w+ )?KEY) \(")
@@ -40,12 +31,12 @@ class MySQLMender(Mender):
         """Yield what takes an object away."""
         table, name = self.table(fact), self.quoted(fact.name)
         if fact.kind == "column":
-            yield Statement(COLUMNS, f"ALTER TABLE {table} DROP COLUMN {name}")
+            yield Statement(Rank.COLUMNS, f"ALTER TABLE {table} DROP COLUMN {name}")
         elif fact.kind in ("constraint", "index"):
             yield from self.number_aside(fact)
-            yield Statement(CONSTRAINTS_GO, f"ALTER TABLE {table} {self.drop_key(fact)}")
+            yield Statement(Rank.CONSTRAINTS_GO, f"ALTER TABLE {table} {self.drop_key(fact)}")
         else:
-            rank = LAST if fact.kind == "sequence" else FIRST
+            rank = Rank.LAST if fact.kind == "sequence" else Rank.FIRST
             yield Statement(rank, f"DROP {fact.kind.upper()} {name}")
 
     def drop_key(self, fact: Fact) -> str:
@@ -68,23 +59,24 @@ class MySQLMender(Mender):
             # A number is given by a key alone, and to the rows that there are at once.
             key = self.key_of_number(fact)
             more = f", ADD {self.key(key)}" if key is not None else ""
-            yield Statement(COLUMNS, f"ALTER TABLE {table} ADD COLUMN {self.column(fact)}{more}")
+            add = f"ADD COLUMN {self.column(fact)}{more}"
+            yield Statement(Rank.COLUMNS, f"ALTER TABLE {table} {add}")
         elif fact in map(self.key_of_number, self.parts(fact, "column")):
             return
         elif fact.kind in ("constraint", "index"):
-            rank = FOREIGN_KEYS if is_foreign(fact) else KEYS
+            rank = Rank.FOREIGN_KEYS if is_foreign(fact) else Rank.KEYS
             yield Statement(rank, f"ALTER TABLE {table} ADD {self.key(fact)}")
         elif fact.kind == "sequence":
-            yield Statement(TABLES, f"CREATE SEQUENCE {name} {definition}")
+            yield Statement(Rank.TABLES, f"CREATE SEQUENCE {name} {definition}")
         elif fact.kind == "view":
-            yield Statement(VIEWS, self.view(fact), self.depth(fact, self.there))
+            yield Statement(Rank.VIEWS, self.view(fact), self.depth(fact, self.there))
         elif fact.kind == "trigger":
             timing, event, text = definition.split(" ", 2)
             start = f"CREATE TRIGGER {name} {timing} {event} ON {table} FOR EACH ROW"
-            yield Statement(LAST, f"{start} {text}")
+            yield Statement(Rank.LAST, f"{start} {text}")
         elif fact.kind in ROUTINES:
             # A view may call it.
-            yield Statement(TABLES, definition)
+            yield Statement(Rank.TABLES, definition)
         else:
             raise NotWritten(f"how to create a {fact.kind} is not known here")
 
@@ -101,7 +93,7 @@ class MySQLMender(Mender):
 
     def in_query(self, relation: Fact) -> str:
         """Return a table or view as it stands in the queries of views."""
-        return f"`{relation.name.replace('`', '``')}`"
+        return quoted(relation.name)
 
     def view(self, fact: Fact) -> str:
         """Return the statement that makes a view."""
@@ -120,7 +112,7 @@ class MySQLMender(Mender):
         options = str(fact.get(AS_WRITTEN) or "").removeprefix(")").strip()
         body = ",\n    ".join(inside)
         text = f"CREATE TABLE {self.table(fact)} (\n    {body}\n) {options}"
-        yield Statement(TABLES, text.strip())
+        yield Statement(Rank.TABLES, text.strip())
         for one in (*later, *self.parts(fact, "trigger")):
             yield from self.create(one)
 
@@ -155,14 +147,14 @@ class MySQLMender(Mender):
             yield from self.change_table(fact, wanted, attribute)
         elif self.plain(fact) == self.plain(wanted) and fact.kind == "index":
             word = "IGNORED" if IGNORED in definition else "NOT IGNORED"
-            yield Statement(KEYS, f"{alter} ALTER KEY {self.quoted(fact.name)} {word}")
+            yield Statement(Rank.KEYS, f"{alter} ALTER KEY {self.quoted(fact.name)} {word}")
         elif fact.kind == "index" or definition.startswith("PRIMARY KEY"):
             yield from self.number_aside(fact)
             # In one statement: a foreign key needs it all the time.
-            yield Statement(KEYS, f"{alter} {self.drop_key(fact)}, ADD {self.key(wanted)}")
+            yield Statement(Rank.KEYS, f"{alter} {self.drop_key(fact)}, ADD {self.key(wanted)}")
         elif fact.kind == "sequence":
             options = definition.partition(" ENGINE")[0]
-            yield Statement(COLUMNS, f"ALTER SEQUENCE {self.quoted(fact.name)} {options}")
+            yield Statement(Rank.COLUMNS, f"ALTER SEQUENCE {self.quoted(fact.name)} {options}")
         elif attribute == "SQL mode":
             raise NotWritten(f"it has to be made anew in the SQL mode {wanted.get(attribute)}")
         else:
@@ -172,11 +164,11 @@ class MySQLMender(Mender):
         """Yield what changes a column; AUTO_INCREMENT goes before its key, and comes behind it."""
         modify = f"ALTER TABLE {self.table(fact)} MODIFY COLUMN"
         if is_numbered(fact):
-            yield Statement(FIRST, f"{modify} {self.column(fact, numbered=False)}")
-        yield Statement(COLUMNS, f"{modify} {self.column(wanted, numbered=False)}")
+            yield Statement(Rank.FIRST, f"{modify} {self.column(fact, numbered=False)}")
+        yield Statement(Rank.COLUMNS, f"{modify} {self.column(wanted, numbered=False)}")
         if is_numbered(wanted) or (fact.get("not null") and not wanted.get("not null")):
             # A column of a primary key stays NOT NULL until that has gone.
-            yield Statement(FOREIGN_KEYS, f"{modify} {self.column(wanted)}")
+            yield Statement(Rank.FOREIGN_KEYS, f"{modify} {self.column(wanted)}")
 
     def number_aside(self, key: Fact) -> Iterator[Statement]:
         """Yield what lets the key go that a numbered column is found by."""
@@ -197,15 +189,15 @@ class MySQLMender(Mender):
         alter = f"ALTER TABLE {self.table(fact)}"
         if attribute == "system versioning":
             word = "ADD" if wanted.get(attribute) else "DROP"
-            yield Statement(COLUMNS, f"{alter} {word} SYSTEM VERSIONING")
+            yield Statement(Rank.COLUMNS, f"{alter} {word} SYSTEM VERSIONING")
             return
         written = str(wanted.get(AS_WRITTEN) or "")
         if "PARTITION BY" in str(fact.get(AS_WRITTEN)) and "PARTITION BY" not in written:
-            yield Statement(CONSTRAINTS_GO, f"{alter} REMOVE PARTITIONING")
+            yield Statement(Rank.CONSTRAINTS_GO, f"{alter} REMOVE PARTITIONING")
         for option, absent in (("ROW_FORMAT=", "ROW_FORMAT=DEFAULT"), ("COMMENT=", "COMMENT=''")):
             if option not in written:
                 written = f"{absent} {written}"
-        yield Statement(COLUMNS, f"{alter} {written}")
+        yield Statement(Rank.COLUMNS, f"{alter} {written}")
 
 
 def is_numbered(column: Fact) -> bool:

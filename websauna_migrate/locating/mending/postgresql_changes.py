@@ -9,13 +9,9 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import POSITION, Fact, Value
 from websauna_migrate.facts.postgresql import OWN, make_name
 from websauna_migrate.locating.mending.postgresql_numbering import SERIALS, PostgreSQLNumbering
-from websauna_migrate.locating.mending.postgresql_objects import changed_options
 from websauna_migrate.locating.mending.statements import (
-    COLUMNS,
-    KEYS,
-    LAST,
-    TABLES,
     NotWritten,
+    Rank,
     Statement,
     is_foreign,
 )
@@ -87,7 +83,7 @@ class PostgreSQLMender(PostgreSQLNumbering):
         elif fact.kind == "column":
             what = "TYPE" if fact.get("of type") else "TABLE"
             part = "ATTRIBUTE" if fact.get("of type") else "COLUMN"
-            yield Statement(COLUMNS, f"ALTER {what} {table} DROP {part} {name}")
+            yield Statement(Rank.COLUMNS, f"ALTER {what} {table} DROP {part} {name}")
         else:
             yield from super().drop(fact)
 
@@ -103,7 +99,7 @@ class PostgreSQLMender(PostgreSQLNumbering):
             for one in keys
             if not is_foreign(one) and not one.get("not valid")
         ]
-        yield Statement(TABLES, self.table_text(fact, inside))
+        yield Statement(Rank.TABLES, self.table_text(fact, inside))
         yield from self.finish(fact, *WITH_TABLE)
         for one in columns:
             yield from self.finish(one, *WITH_COLUMN)
@@ -144,42 +140,21 @@ class PostgreSQLMender(PostgreSQLNumbering):
     def change_table(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what changes a table."""
         alter, value = f"ALTER TABLE {self.table(fact)}", wanted.get(attribute)
-        if attribute == "persistence":
-            yield Statement(COLUMNS, f"{alter} SET {'UNLOGGED' if value else 'LOGGED'}")
-        elif attribute == "options":
-            for clause in changed_options(fact.get(attribute), value):
-                yield Statement(COLUMNS, f"{alter} {clause}")
-        elif attribute == "options of TOAST":
-            for clause in changed_options(fact.get(attribute), value):
-                text = re.sub(r"([(,] ?)", r"\1toast.", clause)
-                yield Statement(COLUMNS, f"{alter} {text}")
-        elif attribute == "row security":
-            yield Statement(LAST, f"{alter} {'ENABLE' if value else 'DISABLE'} ROW LEVEL SECURITY")
-        elif attribute == "row security for the owner":
-            yield Statement(LAST, f"{alter} {'FORCE' if value else 'NO FORCE'} ROW LEVEL SECURITY")
-        elif attribute == "replica identity":
-            # One by an index is said by the index, later.
-            yield Statement(COLUMNS, f"{alter} REPLICA IDENTITY {str(value or 'default').upper()}")
-        elif attribute == "inherits":
+        if attribute == "inherits":
             for one in names_in(fact.get("inherits")) - names_in(value):
-                yield Statement(COLUMNS, f"{alter} NO INHERIT {one}")
+                yield Statement(Rank.COLUMNS, f"{alter} NO INHERIT {one}")
             for one in names_in(value) - names_in(fact.get("inherits")):
-                yield Statement(KEYS, f"{alter} INHERIT {one}")
+                yield Statement(Rank.KEYS, f"{alter} INHERIT {one}")
         elif attribute in ("partition of", "partition bound"):
             if old := fact.get("partition of"):
                 text = f"ALTER TABLE {old} DETACH PARTITION {self.table(fact)}"
-                yield Statement(COLUMNS, text)
+                yield Statement(Rank.COLUMNS, text)
             if new := wanted.get("partition of"):
                 bound = wanted.get("partition bound")
                 text = f"ALTER TABLE {new} ATTACH PARTITION {self.table(fact)} {bound}"
-                yield Statement(KEYS, text)
-        elif attribute == "access method":
-            yield Statement(COLUMNS, f"{alter} SET ACCESS METHOD {value or 'heap'}")
-        elif attribute == "tablespace":
-            place = self.quoted(str(value or "pg_default"))
-            yield Statement(LAST, f"{alter} SET TABLESPACE {place}")
+                yield Statement(Rank.KEYS, text)
         elif attribute == "of type":
-            yield Statement(COLUMNS, f"{alter} {f'OF {value}' if value else 'NOT OF'}")
+            yield Statement(Rank.COLUMNS, f"{alter} {f'OF {value}' if value else 'NOT OF'}")
         else:
             raise NotWritten(f"its {attribute} has to be set by hand")
 
@@ -218,11 +193,10 @@ class PostgreSQLMender(PostgreSQLNumbering):
             yield self.commented(fact, fact.get("comment"))
         elif fact.get("of type"):
             what = f"{self.quoted(fact.name)} {fact.get('type')}"
-            yield Statement(COLUMNS, f"ALTER TYPE {self.table(fact)} ADD ATTRIBUTE {what}")
+            yield Statement(Rank.COLUMNS, f"ALTER TYPE {self.table(fact)} ADD ATTRIBUTE {what}")
         else:
-            yield Statement(
-                COLUMNS, f"ALTER TABLE {self.table(fact)} ADD COLUMN {self.column(fact)}"
-            )
+            add = f"ADD COLUMN {self.column(fact)}"
+            yield Statement(Rank.COLUMNS, f"ALTER TABLE {self.table(fact)} {add}")
             yield from self.finish(fact, *WITH_COLUMN)
             yield from self.numbered(fact)
 
@@ -230,7 +204,7 @@ class PostgreSQLMender(PostgreSQLNumbering):
         """Yield what changes a column."""
         if fact.get("of type"):
             what = f"{self.quoted(fact.name)} TYPE {wanted.get('type')}"
-            yield Statement(COLUMNS, f"ALTER TYPE {self.table(fact)} ALTER ATTRIBUTE {what}")
+            yield Statement(Rank.COLUMNS, f"ALTER TYPE {self.table(fact)} ALTER ATTRIBUTE {what}")
             return
         name = self.quoted(fact.name)
         alter = f"ALTER TABLE {self.table(fact)} ALTER COLUMN {name}"
@@ -243,22 +217,12 @@ class PostgreSQLMender(PostgreSQLNumbering):
             yield from self.change_type(fact, wanted, alter)
         elif attribute == "default":
             how = "DROP DEFAULT" if value is None else f"SET DEFAULT {self.default(wanted)}"
-            yield Statement(COLUMNS, f"{alter} {how}")
+            yield Statement(Rank.COLUMNS, f"{alter} {how}")
         elif attribute == "identity":
             # It is one on both sides.
-            yield Statement(COLUMNS, f"{alter} SET GENERATED {str(value).upper()}")
+            yield Statement(Rank.COLUMNS, f"{alter} SET GENERATED {str(value).upper()}")
         elif attribute == "generated":
             yield from self.change_generated(fact, wanted, alter)
-        elif attribute == "storage":
-            yield Statement(COLUMNS, f"{alter} SET STORAGE {value or 'DEFAULT'}")
-        elif attribute == "compression":
-            how = {"p": "pglz", "l": "lz4"}.get(str(value), "default")
-            yield Statement(COLUMNS, f"{alter} SET COMPRESSION {how}")
-        elif attribute == "statistics target":
-            yield Statement(COLUMNS, f"{alter} SET STATISTICS {-1 if value is None else value}")
-        elif attribute == "options":
-            for clause in changed_options(fact.get(attribute), value):
-                yield Statement(COLUMNS, f"{alter} {clause}")
         elif attribute != POSITION:
             raise NotWritten(f"its {attribute} has to be set by hand")
 
@@ -284,11 +248,11 @@ class PostgreSQLMender(PostgreSQLNumbering):
         collation = f" COLLATE {wanted.get('collation')}" if wanted.get("collation") else ""
         yield from self.set_aside(fact)
         if fact.get("default") is not None:
-            yield Statement(COLUMNS, f"{alter} DROP DEFAULT")
+            yield Statement(Rank.COLUMNS, f"{alter} DROP DEFAULT")
         using = f"{name}{through}::{type_}"
-        yield Statement(COLUMNS, f"{alter} TYPE {type_}{collation} USING {using}")
+        yield Statement(Rank.COLUMNS, f"{alter} TYPE {type_}{collation} USING {using}")
         if wanted.get("default") is not None and wanted.key not in self.renumberings:
-            yield Statement(COLUMNS, f"{alter} SET DEFAULT {self.default(wanted)}")
+            yield Statement(Rank.COLUMNS, f"{alter} SET DEFAULT {self.default(wanted)}")
 
     def change_not_null(self, fact: Fact, wanted: Fact, alter: str) -> Iterator[Statement]:
         """Yield what lets a column be null or not, by a constraint of a name."""
@@ -300,22 +264,22 @@ class PostgreSQLMender(PostgreSQLNumbering):
                 self.quoted(str(one.get("name of NOT NULL") or default)) for one in (fact, wanted)
             )
             text = f"ALTER TABLE {self.table(fact)} RENAME CONSTRAINT {old} TO {new}"
-            yield Statement(COLUMNS, text)
+            yield Statement(Rank.COLUMNS, text)
             return
         if fact.get("not null") or fact.get("name of NOT NULL"):
-            yield Statement(COLUMNS, f"{alter} DROP NOT NULL")
+            yield Statement(Rank.COLUMNS, f"{alter} DROP NOT NULL")
         if not wanted.get("name of NOT NULL") and not wanted.get(options):
             if wanted.get("not null"):
-                yield Statement(COLUMNS, f"{alter} SET NOT NULL")
+                yield Statement(Rank.COLUMNS, f"{alter} SET NOT NULL")
             return
         word, _, more = self.not_null(wanted).partition("NOT NULL")
         text = f"ADD {word}NOT NULL {self.quoted(fact.name)}{more}"
-        yield Statement(COLUMNS, f"ALTER TABLE {self.table(fact)} {text}")
+        yield Statement(Rank.COLUMNS, f"ALTER TABLE {self.table(fact)} {text}")
 
     def change_generated(self, fact: Fact, wanted: Fact, alter: str) -> Iterator[Statement]:
         """Yield what lets a column be computed otherwise: it is made anew, with what is on it."""
         if not wanted.get("generated") and str(fact.get("generated")).endswith(" stored"):
-            yield Statement(COLUMNS, f"{alter} DROP EXPRESSION")
+            yield Statement(Rank.COLUMNS, f"{alter} DROP EXPRESSION")
             return
         mentioned = re.compile(rf"\b{re.escape(fact.name)}\b")
         for kind in ("constraint", "index"):

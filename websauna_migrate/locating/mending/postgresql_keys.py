@@ -5,17 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from websauna_migrate.enums import literal
 from websauna_migrate.facts.fact import Fact
-from websauna_migrate.locating.mending.postgresql_objects import PostgreSQLObjects, changed_options
+from websauna_migrate.locating.mending.postgresql_objects import PostgreSQLObjects
 from websauna_migrate.locating.mending.statements import (
-    CONSTRAINTS_GO,
-    FIRST,
-    FOREIGN_KEYS,
-    KEYS,
-    LAST,
-    TYPES,
     NotWritten,
+    Rank,
     Statement,
     is_foreign,
 )
@@ -31,9 +25,9 @@ class PostgreSQLKeys(PostgreSQLObjects):
                 yield from self.replace(other, other)
             what = "DOMAIN" if fact.get("of type") else "TABLE"
             text = f"ALTER {what} {self.table(fact)} DROP CONSTRAINT {self.quoted(fact.name)}"
-            yield Statement(CONSTRAINTS_GO, text)
+            yield Statement(Rank.CONSTRAINTS_GO, text)
         elif fact.kind == "index" and not self.is_of_view(fact):
-            yield Statement(CONSTRAINTS_GO, f"DROP INDEX {self.name(fact, fact.name)}")
+            yield Statement(Rank.CONSTRAINTS_GO, f"DROP INDEX {self.name(fact, fact.name)}")
         else:
             yield from super().drop(fact)
 
@@ -52,7 +46,7 @@ class PostgreSQLKeys(PostgreSQLObjects):
     def create_constraint(self, fact: Fact) -> Iterator[Statement]:
         """Yield what adds a constraint to a table or domain."""
         domain = fact.get("of type")
-        rank = TYPES if domain else FOREIGN_KEYS if is_foreign(fact) else KEYS
+        rank = Rank.TYPES if domain else Rank.FOREIGN_KEYS if is_foreign(fact) else Rank.KEYS
         text = f"CONSTRAINT {self.quoted(fact.name)} {fact.get('definition')}"
         if fact.get("not valid"):
             text += " NOT VALID"
@@ -63,7 +57,7 @@ class PostgreSQLKeys(PostgreSQLObjects):
     def create_index(self, fact: Fact) -> Iterator[Statement]:
         """Yield what makes an index."""
         definition, name = str(fact.get("definition")), self.quoted(fact.name)
-        yield Statement(LAST, definition.replace("INDEX ON ", f"INDEX {name} ON ", 1))
+        yield Statement(Rank.LAST, definition.replace("INDEX ON ", f"INDEX {name} ON ", 1))
         yield from self.finish(fact, "definition")
 
     def change_constraint(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
@@ -73,35 +67,27 @@ class PostgreSQLKeys(PostgreSQLObjects):
         if attribute == "not valid" and fact.kind == "constraint" and not value:
             what = "DOMAIN" if fact.get("of type") else "TABLE"
             text = f"ALTER {what} {self.table(fact)} VALIDATE CONSTRAINT {name}"
-            yield Statement(LAST, text)
+            yield Statement(Rank.LAST, text)
         elif attribute in ("definition", "not valid") and (fact.kind == "constraint" or value):
             yield from self.replace(fact, wanted)
         elif attribute in ("not valid", "index not valid") and not value:
-            yield Statement(LAST, f"REINDEX INDEX {self.name(fact, fact.name)}")
-        elif attribute == "index options":
-            for clause in changed_options(fact.get(attribute), value):
-                yield Statement(LAST, f"ALTER INDEX {self.name(fact, fact.name)} {clause}")
-        elif attribute == "index comment":
-            text = "NULL" if value is None else literal(str(value))
-            yield Statement(LAST, f"COMMENT ON INDEX {self.name(fact, fact.name)} IS {text}")
-        elif attribute in ("tablespace", "index tablespace"):
-            place = self.quoted(str(value or "pg_default"))
-            text = f"ALTER INDEX {self.name(fact, fact.name)} SET TABLESPACE {place}"
-            yield Statement(LAST, text)
+            yield Statement(Rank.LAST, f"REINDEX INDEX {self.name(fact, fact.name)}")
         elif attribute == "clustered":
-            rank, how = (LAST, f"CLUSTER ON {name}") if value else (FIRST, "SET WITHOUT CLUSTER")
+            rank, how = (
+                (Rank.LAST, f"CLUSTER ON {name}") if value else (Rank.FIRST, "SET WITHOUT CLUSTER")
+            )
             yield Statement(rank, f"{alter} {how}")
         elif attribute == "replica identity":
             how = f"USING INDEX {name}" if value else "DEFAULT"
-            yield Statement(LAST if value else FIRST, f"{alter} REPLICA IDENTITY {how}")
+            yield Statement(Rank.LAST if value else Rank.FIRST, f"{alter} REPLICA IDENTITY {how}")
         elif attribute == "statistics targets":
             old, new = (dict(targets_of(one.get(attribute))) for one in (fact, wanted))
             for column in sorted({*old, *new}):
                 target = f"ALTER COLUMN {column} SET STATISTICS {new.get(column, '-1')}"
-                yield Statement(LAST, f"ALTER INDEX {self.name(fact, fact.name)} {target}")
+                yield Statement(Rank.LAST, f"ALTER INDEX {self.name(fact, fact.name)} {target}")
         elif attribute == "attached to" and value:
             text = f"ALTER INDEX {value} ATTACH PARTITION {self.name(fact, fact.name)}"
-            yield Statement(LAST, text)
+            yield Statement(Rank.LAST, text)
         else:
             raise NotWritten(f"its {attribute} has to be set by hand")
 

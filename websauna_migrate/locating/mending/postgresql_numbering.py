@@ -10,7 +10,7 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.facts.postgresql import OWN, make_name
 from websauna_migrate.locating.mending.postgresql_keys import PostgreSQLKeys
-from websauna_migrate.locating.mending.statements import CONSTRAINTS_GO, KEYS, LAST, Statement
+from websauna_migrate.locating.mending.statements import Rank, Statement
 
 #: PostgreSQL's words for an integer column with a sequence of its own.
 SERIALS = {"smallint": "smallserial", "integer": "serial", "bigint": "bigserial"}
@@ -63,12 +63,12 @@ class PostgreSQLNumbering(PostgreSQLKeys):
             else:
                 keys.append(comes.key)
                 said = {name for name, _ in comes.attributes} - {"comment", "persistence"}
-                after += [Statement(LAST, one.text) for one in self.finish(comes, *said)]
+                after += [Statement(Rank.LAST, one.text) for one in self.finish(comes, *said)]
             if is_there and new.identity:
                 ends.append(f"DROP SEQUENCE {new.sequence_name}")
         return keys, [
-            *(Statement(CONSTRAINTS_GO, one) for one in ends),
-            *(Statement(KEYS, one) for one in begins),
+            *(Statement(Rank.CONSTRAINTS_GO, one) for one in ends),
+            *(Statement(Rank.KEYS, one) for one in begins),
             *after,
         ]
 

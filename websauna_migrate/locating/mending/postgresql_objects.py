@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from websauna_migrate.autogenerate.compare.attributes import STATEMENTS, changed_options
 from websauna_migrate.autogenerate.compare.numbering import (
     go_on,
     identity_options,
@@ -13,24 +14,14 @@ from websauna_migrate.autogenerate.compare.numbering import (
 from websauna_migrate.enums import literal
 from websauna_migrate.facts.fact import Fact, Value
 from websauna_migrate.locating.mending.statements import (
-    COLUMNS,
-    CONSTRAINTS_GO,
-    FIRST,
-    KEYS,
-    LAST,
-    TABLES,
-    TYPES,
     VIEW_KINDS,
-    VIEWS,
-    VIEWS_GO,
     Mender,
     NotWritten,
+    Rank,
     Statement,
     reads,
     views_of,
 )
-
-__all__ = ["PostgreSQLObjects", "changed_options"]
 
 #: How statements call an object, where that is not the word of facts in capitals.
 WORDS = {
@@ -41,10 +32,15 @@ WORDS = {
     "window function": "FUNCTION",
 }
 
+TYPE_KINDS = ("enum type", "composite type", "range type", "domain type")
+
 ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
 
 #: What stands on a table and is called by it.
 ON_TABLE = frozenset({"trigger", "rule", "policy"})
+
+#: Attributes of a table that are changed behind all else.
+LATE = ("row security", "row security for the owner", "tablespace")
 
 FIRING = {None: "ENABLE", "disabled": "DISABLE", "on replicas": "ENABLE REPLICA"}
 
@@ -91,23 +87,24 @@ class PostgreSQLObjects(Mender):
     def commented(self, fact: Fact, text: Value) -> Statement:
         """Return what sets the comment of an object."""
         written = "NULL" if text is None else literal(str(text))
-        return Statement(LAST, f"COMMENT ON {self.called(fact)} IS {written}")
+        return Statement(Rank.LAST, f"COMMENT ON {self.called(fact)} IS {written}")
 
     def drop(self, fact: Fact) -> Iterator[Statement]:
         """Yield what takes an object away."""
         if fact.kind in VIEW_KINDS:
             there = {one.key: one for one in views_of(self.there)}
             for one in (fact, *self.views_upon(fact)):
-                yield Statement(VIEWS_GO, f"DROP {self.called(one)}", -self.depth(one, self.here))
+                depth = self.depth(one, self.here)
+                yield Statement(Rank.VIEWS_GO, f"DROP {self.called(one)}", -depth)
                 if one is not fact and one.key in there:
                     yield from self.create(there[one.key])
             return
         if self.is_of_view(fact):
-            yield Statement(VIEWS_GO, f"DROP {self.called(fact)}", -len(self.here.objects))
+            yield Statement(Rank.VIEWS_GO, f"DROP {self.called(fact)}", -len(self.here.objects))
             return
-        ranks = {"enum type": LAST, "domain type": LAST, "composite type": LAST, "schema": LAST}
-        ranks |= {"range type": LAST, "sequence": LAST, "statistics": CONSTRAINTS_GO}
-        yield Statement(ranks.get(fact.kind, FIRST), f"DROP {self.called(fact)}")
+        rank = Rank.LAST if fact.kind in (*TYPE_KINDS, "schema", "sequence") else Rank.FIRST
+        rank = Rank.CONSTRAINTS_GO if fact.kind == "statistics" else rank
+        yield Statement(rank, f"DROP {self.called(fact)}")
 
     def create(self, fact: Fact) -> Iterator[Statement]:
         """Yield what makes an object, with all that is said of it."""
@@ -128,8 +125,15 @@ class PostgreSQLObjects(Mender):
 
     def change(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what gives an object an attribute of another one."""
+        value = wanted.get(attribute)
         if attribute == "comment":
-            yield self.commented(fact, wanted.get("comment"))
+            yield self.commented(fact, value)
+            return
+        write = STATEMENTS.get((fact.kind, attribute))
+        if write is not None and attribute != "not valid":
+            whole = fact.kind in ("table", "column") and attribute not in LATE
+            text = write(fact, self.table(fact), value, fact.get(attribute))
+            yield from [Statement(Rank.COLUMNS if whole else Rank.LAST, text)] if text else []
             return
         method = getattr(self, f"change_{fact.kind.replace(' ', '_')}", None)
         if method is None:
@@ -140,7 +144,7 @@ class PostgreSQLObjects(Mender):
 
     def create_schema(self, fact: Fact) -> Iterator[Statement]:
         """Yield what makes a schema."""
-        yield Statement(FIRST, f"CREATE SCHEMA {self.quoted(fact.name)}")
+        yield Statement(Rank.FIRST, f"CREATE SCHEMA {self.quoted(fact.name)}")
         yield from self.finish(fact)
 
     def create_view(self, fact: Fact) -> Iterator[Statement]:
@@ -148,7 +152,7 @@ class PostgreSQLObjects(Mender):
         options = f" WITH ({fact.get('options')})" if fact.get("options") else ""
         text = str(fact.get("definition")).strip().removesuffix(";")
         words = f"CREATE {self.called(fact)}{options} AS {text}"
-        yield Statement(VIEWS, words, self.depth(fact, self.there))
+        yield Statement(Rank.VIEWS, words, self.depth(fact, self.there))
         yield from self.finish(fact, "definition", "options")
         for kind in ("index", "column", "trigger"):
             for part in self.parts(fact, kind):
@@ -195,8 +199,8 @@ class PostgreSQLObjects(Mender):
         if attribute == "definition":
             yield from self.replace(fact, wanted)
         elif attribute == "options":
-            for clause in changed_options(fact.get("options"), wanted.get("options")):
-                yield Statement(LAST, f"ALTER {self.called(fact)} {clause}")
+            for clause in changed_options(wanted.get("options"), fact.get("options")):
+                yield Statement(Rank.LAST, f"ALTER {self.called(fact)} {clause}")
         else:
             raise NotWritten(f"its {attribute} has to be set by hand")
 
@@ -207,7 +211,7 @@ class PostgreSQLObjects(Mender):
     def create_enum_type(self, fact: Fact) -> Iterator[Statement]:
         """Yield what makes an enum type."""
         listed = ", ".join(map(literal, values_of(fact)))
-        yield Statement(TYPES, f"CREATE TYPE {self.table(fact)} AS ENUM ({listed})")
+        yield Statement(Rank.TYPES, f"CREATE TYPE {self.table(fact)} AS ENUM ({listed})")
         yield from self.finish(fact, "values")
 
     def change_enum_type(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
@@ -219,7 +223,7 @@ class PostgreSQLObjects(Mender):
             renamed = [new[0] if one == gone[0] else one for one in have]
             if renamed == want:
                 values = f"{literal(gone[0])} TO {literal(new[0])}"
-                yield Statement(TYPES, f"ALTER TYPE {self.table(fact)} RENAME VALUE {values}")
+                yield Statement(Rank.TYPES, f"ALTER TYPE {self.table(fact)} RENAME VALUE {values}")
                 return
         if [one for one in want if one in have] == have:
             for place, value in enumerate(want):
@@ -227,7 +231,7 @@ class PostgreSQLObjects(Mender):
                     before = f"AFTER {literal(want[place - 1])}" if place else ""
                     where = before or (f"BEFORE {literal(have[0])}" if have else "")
                     add = f"ADD VALUE {literal(value)} {where}".strip()
-                    yield Statement(TYPES, f"ALTER TYPE {self.table(fact)} {add}")
+                    yield Statement(Rank.TYPES, f"ALTER TYPE {self.table(fact)} {add}")
             return
         yield from self.other_enum_type(fact, wanted)
 
@@ -235,7 +239,7 @@ class PostgreSQLObjects(Mender):
         """Yield what puts another type in place of one: no value can be taken away or moved."""
         aside = f"{fact.name[:50]}_mended"
         name = self.table(fact)
-        yield Statement(TYPES, f"ALTER TYPE {name} RENAME TO {self.quoted(aside)}")
+        yield Statement(Rank.TYPES, f"ALTER TYPE {name} RENAME TO {self.quoted(aside)}")
         yield from self.create_enum_type(wanted)
         for one in self.there.objects:
             type_ = str(one.get("type"))
@@ -257,20 +261,20 @@ class PostgreSQLObjects(Mender):
             if one.get("inherited"):
                 continue
             if default is not None:
-                yield Statement(COLUMNS, f"{alter} DROP DEFAULT")
+                yield Statement(Rank.COLUMNS, f"{alter} DROP DEFAULT")
             text = "text[]" if type_.endswith("[]") else "text"
             using = f"{self.quoted(one.name)}::{text}::{type_}"
-            yield Statement(COLUMNS, f"{alter} TYPE {type_} USING {using}")
+            yield Statement(Rank.COLUMNS, f"{alter} TYPE {type_} USING {using}")
             if default is not None:
-                yield Statement(COLUMNS, f"{alter} SET DEFAULT {default}")
-        yield Statement(LAST, f"DROP TYPE {self.name(fact, aside)}")
+                yield Statement(Rank.COLUMNS, f"{alter} SET DEFAULT {default}")
+        yield Statement(Rank.LAST, f"DROP TYPE {self.name(fact, aside)}")
 
     def create_domain_type(self, fact: Fact) -> Iterator[Statement]:
         """Yield what makes a domain, with its conditions."""
         words = [f"CREATE DOMAIN {self.table(fact)} AS {fact.get('type')}"]
         if fact.get("collation"):
             words.append(f"COLLATE {fact.get('collation')}")
-        yield Statement(TYPES, " ".join(words))
+        yield Statement(Rank.TYPES, " ".join(words))
         yield from self.finish(fact, "type", "collation")
         for one in self.parts(fact, "constraint"):
             yield from self.create(one)
@@ -280,16 +284,16 @@ class PostgreSQLObjects(Mender):
         value, alter = wanted.get(attribute), f"ALTER DOMAIN {self.table(fact)}"
         if attribute == "default":
             how = "DROP DEFAULT" if value is None else f"SET DEFAULT {value}"
-            yield Statement(TABLES, f"{alter} {how}")
+            yield Statement(Rank.TABLES, f"{alter} {how}")
         elif attribute == "not null":
-            yield Statement(TABLES, f"{alter} {'SET' if value else 'DROP'} NOT NULL")
+            yield Statement(Rank.TABLES, f"{alter} {'SET' if value else 'DROP'} NOT NULL")
         else:
             raise NotWritten(f"PostgreSQL gives a domain no other {attribute}")
 
     def create_composite_type(self, fact: Fact) -> Iterator[Statement]:
         """Yield what makes a composite type."""
         columns = [f"{self.quoted(c.name)} {c.get('type')}" for c in self.parts(fact, "column")]
-        yield Statement(TYPES, f"CREATE TYPE {self.table(fact)} AS ({', '.join(columns)})")
+        yield Statement(Rank.TYPES, f"CREATE TYPE {self.table(fact)} AS ({', '.join(columns)})")
         yield from self.finish(fact)
 
     # Sequences
@@ -298,12 +302,12 @@ class PostgreSQLObjects(Mender):
         """Yield what makes a sequence, which goes on behind the values of its column."""
         name = self.name(fact, fact.name)
         kind = "UNLOGGED SEQUENCE" if fact.get("persistence") == "unlogged" else "SEQUENCE"
-        yield Statement(TYPES, f"CREATE {kind} {name} {sequence_options(fact)}")
+        yield Statement(Rank.TYPES, f"CREATE {kind} {name} {sequence_options(fact)}")
         said = {one for one, _ in fact.attributes} - {"owner", "comment"}
         yield from self.finish(fact, *said)
         if fact.get("owner") and fact.table:
             column = self.quoted(str(fact.get("owner")).rpartition(".")[2])
-            yield Statement(LAST, go_on(fact, name, column, self.table(fact)))
+            yield Statement(Rank.LAST, go_on(fact, name, column, self.table(fact)))
 
     def change_sequence(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what changes a sequence; all of its options are said at once."""
@@ -312,13 +316,13 @@ class PostgreSQLObjects(Mender):
             owner = wanted.get("owner")
             column = self.quoted(str(owner).rpartition(".")[2])
             whose = f"{self.table(wanted)}.{column}" if owner else "NONE"
-            yield Statement(KEYS, f"{alter} OWNED BY {whose}")
+            yield Statement(Rank.KEYS, f"{alter} OWNED BY {whose}")
         elif attribute == "persistence":
             logged = "UNLOGGED" if wanted.get("persistence") == "unlogged" else "LOGGED"
-            yield Statement(COLUMNS, f"{alter} SET {logged}")
+            yield Statement(Rank.COLUMNS, f"{alter} SET {logged}")
         else:
             options = identity_options if wanted.get("identity") else sequence_options
-            yield Statement(KEYS, f"{alter} {options(wanted)}")
+            yield Statement(Rank.KEYS, f"{alter} {options(wanted)}")
 
     # Functions, triggers, policies
 
@@ -327,7 +331,7 @@ class PostgreSQLObjects(Mender):
         definition = str(fact.get("definition")).strip()
         if not definition.startswith("CREATE OR REPLACE"):
             raise NotWritten(f"how to create a {fact.kind} is not known here")
-        yield Statement(TYPES, definition)
+        yield Statement(Rank.TYPES, definition)
         yield from self.finish(fact, "definition")
 
     create_procedure = create_window_function = create_aggregate = create_function
@@ -340,7 +344,7 @@ class PostgreSQLObjects(Mender):
 
     def create_trigger(self, fact: Fact) -> Iterator[Statement]:
         """Yield what makes a trigger or rule."""
-        yield Statement(LAST, str(fact.get("definition")).strip().removesuffix(";"))
+        yield Statement(Rank.LAST, str(fact.get("definition")).strip().removesuffix(";"))
         yield from self.finish(fact, "definition")
 
     create_rule = create_trigger
@@ -352,7 +356,7 @@ class PostgreSQLObjects(Mender):
             return
         word = FIRING.get(str(wanted.get("fires")) if wanted.get("fires") else None)
         what = f"{word or 'ENABLE ALWAYS'} {fact.kind.upper()} {self.quoted(fact.name)}"
-        yield Statement(LAST, f"ALTER TABLE {self.table(fact)} {what}")
+        yield Statement(Rank.LAST, f"ALTER TABLE {self.table(fact)} {what}")
 
     change_rule = change_trigger
 
@@ -366,7 +370,7 @@ class PostgreSQLObjects(Mender):
         for word in ("using", "with check"):
             if fact.get(word) is not None:
                 text += f" {word.upper()} ({fact.get(word)})"
-        yield Statement(LAST, text)
+        yield Statement(Rank.LAST, text)
         if fact.get("comment"):
             yield self.commented(fact, fact.get("comment"))
 
@@ -378,7 +382,7 @@ class PostgreSQLObjects(Mender):
         """Yield what makes extended statistics."""
         definition, name = str(fact.get("definition")), self.name(fact, fact.name)
         text = definition.replace("CREATE STATISTICS ", f"CREATE STATISTICS {name} ", 1)
-        yield Statement(LAST, text)
+        yield Statement(Rank.LAST, text)
         yield from self.finish(fact, "definition")
 
     def change_statistics(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
@@ -388,22 +392,10 @@ class PostgreSQLObjects(Mender):
         else:
             value = wanted.get("statistics target")
             target = -1 if value is None else value
-            yield Statement(LAST, f"ALTER {self.called(fact)} SET STATISTICS {target}")
+            yield Statement(Rank.LAST, f"ALTER {self.called(fact)} SET STATISTICS {target}")
 
 
 def values_of(fact: Fact) -> list[str]:
     """Return the values of an enum type."""
     found = fact.get("values")
     return [*found] if isinstance(found, tuple) else []
-
-
-def changed_options(have: Value, want: Value) -> Iterator[str]:
-    """Yield the clauses that give an object other options, as facts have them."""
-    old, new = (
-        dict(part.partition("=")[::2] for part in str(value or "").split(", ") if part)
-        for value in (have, want)
-    )
-    if given := [f"{name} = {text}" for name, text in new.items() if old.get(name) != text]:
-        yield f"SET ({', '.join(given)})"
-    if gone := [name for name in old if name not in new]:
-        yield f"RESET ({', '.join(gone)})"

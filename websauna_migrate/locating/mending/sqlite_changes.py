@@ -7,21 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from websauna_migrate.enums import literal
 from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Facts
-from websauna_migrate.locating.mending.statements import (
-    COLUMNS,
-    CONSTRAINTS_GO,
-    FIRST,
-    FOREIGN_KEYS,
-    KEYS,
-    LAST,
-    TABLES,
-    VIEWS,
-    Mender,
-    NotWritten,
-    Statement,
-)
-
-__all__ = ["SQLiteMender"]
+from websauna_migrate.locating.mending.statements import Mender, NotWritten, Rank, Statement
 
 #: Attributes of a column that are written with it.
 KNOWN = frozenset(
@@ -32,7 +18,7 @@ KNOWN = frozenset(
 #: rows were not taken over, for the transaction is rolled back by then.
 ROWS = "websauna_migrate_rows"
 CHECKED = f"INSERT OR ROLLBACK INTO temp.{ROWS}"
-ROWS_CHECKED, FORMER_GO = KEYS, FOREIGN_KEYS
+ROWS_CHECKED, FORMER_GO = Rank.KEYS, Rank.FOREIGN_KEYS
 
 #: A primary key of one column, which SQLite may have to have with the column.
 KEY_OF_ONE = re.compile(r"PRIMARY KEY( DESC)? \((\"(?:[^\"]|\"\")*\"|[^,\"()]+)\)(.*)", re.DOTALL)
@@ -50,7 +36,7 @@ class SQLiteMender(Mender):
         going = [fact, *(self.upon(fact.name, self.here) if fact.kind == "view" else ())]
         there = {one.key: one for one in self.there.objects}
         for one in going:
-            rank = CONSTRAINTS_GO if one.kind == "index" else FIRST
+            rank = Rank.CONSTRAINTS_GO if one.kind == "index" else Rank.FIRST
             yield Statement(rank, f"DROP {one.kind.upper()} IF EXISTS {self.quoted(one.name)}")
         for one in going[1:]:
             if one.key in there:
@@ -60,15 +46,16 @@ class SQLiteMender(Mender):
         """Yield what makes an object."""
         name, definition = self.quoted(fact.name), fact.get("definition")
         if fact.kind == "table":
-            yield Statement(TABLES, self.table_text(fact, self.table(fact)))
+            yield Statement(Rank.TABLES, self.table_text(fact, self.table(fact)))
             yield from self.on_table(fact)
         elif fact.kind in ("column", "constraint"):
             yield from self.anew(fact)
         elif fact.kind == "index":
-            unique = "UNIQUE " if fact.get("unique") else ""
-            yield Statement(LAST, f"CREATE {unique}INDEX {name} ON {self.table(fact)} {definition}")
+            index = "UNIQUE INDEX" if fact.get("unique") else "INDEX"
+            text = f"CREATE {index} {name} ON {self.table(fact)} {definition}"
+            yield Statement(Rank.LAST, text)
         elif fact.kind in ("view", "trigger"):
-            rank = VIEWS if fact.kind == "view" else LAST
+            rank = Rank.VIEWS if fact.kind == "view" else Rank.LAST
             triggers = self.parts(fact, "trigger") if fact.kind == "view" else []
             yield Statement(rank, f"CREATE {fact.kind.upper()} {name} {definition}")
             for one in triggers:
@@ -125,16 +112,16 @@ class SQLiteMender(Mender):
             # SQLite gives no table a name that one of these speaks of in vain.
             yield from self.drop(one)
         # Else what refers to the table would refer to what goes.
-        yield Statement(COLUMNS, "PRAGMA legacy_alter_table = ON")
-        yield Statement(COLUMNS, f"ALTER TABLE {table} RENAME TO {aside}")
-        yield Statement(COLUMNS, self.table_text(new, table))
-        yield Statement(COLUMNS, f"INSERT INTO {table} ({into}) SELECT {out} FROM {aside}")
+        yield Statement(Rank.COLUMNS, "PRAGMA legacy_alter_table = ON")
+        yield Statement(Rank.COLUMNS, f"ALTER TABLE {table} RENAME TO {aside}")
+        yield Statement(Rank.COLUMNS, self.table_text(new, table))
+        yield Statement(Rank.COLUMNS, f"INSERT INTO {table} ({into}) SELECT {out} FROM {aside}")
         if self.is_numbered(old) and self.is_numbered(new):
             counter, name = "sqlite_sequence", literal(new.name)
-            yield Statement(COLUMNS, f"DELETE FROM {counter} WHERE name = {name}")
+            yield Statement(Rank.COLUMNS, f"DELETE FROM {counter} WHERE name = {name}")
             former = literal(f"{old.name}_as_it_was")
             text = f"UPDATE {counter} SET name = {name} WHERE name = {former}"
-            yield Statement(COLUMNS, text)
+            yield Statement(Rank.COLUMNS, text)
         missing = f"(SELECT count(*) FROM {aside}) - (SELECT count(*) FROM {table})"
         text = f"{CHECKED} SELECT {missing} + foreign_keys FROM pragma_foreign_keys"
         yield Statement(ROWS_CHECKED, "PRAGMA legacy_alter_table = OFF")

@@ -6,35 +6,20 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
 from sqlalchemy.engine import Dialect
 
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Facts, Value
 
-__all__ = [
-    "COLUMNS",
-    "CONSTRAINTS_GO",
-    "FIRST",
-    "FOREIGN_KEYS",
-    "KEYS",
-    "LAST",
-    "TABLES",
-    "TYPES",
-    "VIEWS",
-    "VIEWS_GO",
-    "VIEW_KINDS",
-    "Mender",
-    "NotWritten",
-    "Renamed",
-    "Statement",
-    "is_foreign",
-    "reads",
-    "views_of",
-]
 
-#: Statements are run in this order: what stands on columns goes before them, and comes after them.
-VIEWS_GO, FIRST, CONSTRAINTS_GO, TYPES, TABLES, COLUMNS, KEYS, FOREIGN_KEYS, VIEWS, LAST = range(10)
+class Rank(IntEnum):
+    """The order of statements: what stands on columns goes before them, and comes after them."""
+
+    VIEWS_GO, FIRST, CONSTRAINTS_GO, TYPES, TABLES = range(5)
+    COLUMNS, KEYS, FOREIGN_KEYS, VIEWS, LAST = range(5, 10)
+
 
 VIEW_KINDS = frozenset({"view", "materialized view"})
 
@@ -50,7 +35,7 @@ class Statement:
     :ivar place: among those of one rank
     """
 
-    rank: int
+    rank: Rank
     text: str
     place: int = 0
 
@@ -111,13 +96,13 @@ class Mender(ABC):
         """Yield what gives an object its own name or schema back."""
         names = f"{self.quoted(old.name)} TO {self.quoted(new.name)}"
         if old.kind == "column":
-            yield Statement(COLUMNS, f"ALTER TABLE {self.table(old)} RENAME COLUMN {names}")
+            yield Statement(Rank.COLUMNS, f"ALTER TABLE {self.table(old)} RENAME COLUMN {names}")
         else:
             name = self.name(old, old.name)
             change = f"RENAME TO {self.quoted(new.name)}"
             if old.schema != new.schema:
                 change = f"SET SCHEMA {self.quoted(new.schema)}"
-            yield Statement(FIRST, f"ALTER {self.renamable[old.kind]} {name} {change}")
+            yield Statement(Rank.FIRST, f"ALTER {self.renamable[old.kind]} {name} {change}")
 
     #: How statements call what can be given another name, by the kind of facts.
     renamable: Mapping[str, str] = {"table": "TABLE"}

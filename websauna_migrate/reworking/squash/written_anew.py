@@ -223,17 +223,16 @@ def restore_types(
     values are not known. The CHECK of one is the type's again.
     """
     known = written_types(operations_in(script_text(one.path) for one in scripts))
+    values = last_values(loaded, scripts)
     for table in metadata.tables.values():
         types = known.get((table.schema, table.name), {})
         for column in table.columns:
             written: Any = types.get(column.name)
             if written is None:
                 continue
-            if isinstance(written, Enum):
-                key = (written.schema, str(written.name))
-                values = last_values(loaded, scripts, key)
-                if values != tuple(written.enums):
-                    continue
+            is_enum = isinstance(written, Enum)
+            if is_enum and values.get(str(written.name)) != tuple(written.enums):
+                continue
             try:
                 same = written.compile(dialect) == column.type.compile(dialect)
             except Exception:

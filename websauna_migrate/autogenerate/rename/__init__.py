@@ -1,1 +1,0 @@
-"""Renames of tables and columns."""
