@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.dialects import mysql, postgresql
 
-from zoo import EVERYWHERE
+from zoo import EVERYWHERE, simple
 from zoo_catalogue import MARIADB, POSTGRESQL, SQLITE, tables
 from zoo_facts import differ, key_column, with_columns
 
@@ -700,3 +700,38 @@ differ(
     *SQLITE,
     rows=row("r_lite_unnamed", a="8", b="1"),
 )
+
+
+# Names that another table takes over
+
+
+def r_names_taken(metadata: MetaData, version: int) -> None:
+    """Fill with tables of which one goes, and one changes, whose names come to others."""
+    parent = simple(metadata, "r_taken_parent")
+    names = ("r_taken_old", "r_taken_b") if version == 1 else ("r_taken_new", "r_taken_a")
+    Table(
+        names[0],
+        metadata,
+        key_column(),
+        Column("e", sa.Integer),
+        Column("p", sa.ForeignKey(parent.c.id, name="r_taken_fk")),
+        sa.Index("r_taken_ix", "e"),
+        sa.UniqueConstraint("p", "e", name="r_taken_uq"),
+    )
+    for name in ("r_taken_a", "r_taken_b"):
+        parts = [sa.Index("r_taken_by", "x")] if name == names[1] else []
+        Table(name, metadata, key_column(), Column("x", sa.Integer), *parts)
+
+
+tables("r_names_taken", r_names_taken, rows="INSERT INTO r_taken_a (id, x) VALUES (1, 2)")
+
+
+def r_names_of_new(metadata: MetaData, version: int) -> None:
+    """Fill with a table that stays, whose index's name comes to a new one."""
+    names = ["r_stays"] if version == 1 else ["r_stays", "r_comes"]
+    for name in names:
+        parts = [sa.Index("r_named_by", "x")] if name == names[-1] else []
+        Table(name, metadata, key_column(), Column("x", sa.Integer), *parts)
+
+
+tables("r_names_of_new", r_names_of_new, rows="INSERT INTO r_stays (id, x) VALUES (1, 2)")

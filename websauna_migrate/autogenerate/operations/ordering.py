@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from alembic.operations import ops
-from sqlalchemy import Column, Computed, ForeignKeyConstraint
+from sqlalchemy import Column, Computed, Constraint, ForeignKeyConstraint
 
 from websauna_migrate.autogenerate.operations.model_columns import changed
 from websauna_migrate.autogenerate.operations.server_statements import (
@@ -20,6 +20,12 @@ from websauna_migrate.autogenerate.operations.table_changes import (
     TableChanges,
     WithTable,
     computed_columns,
+)
+from websauna_migrate.autogenerate.operations.taken_names import (
+    Coming,
+    coming_names,
+    given_up_constraints,
+    is_given_up,
 )
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.models.table_order import (
@@ -37,7 +43,8 @@ def arrange(upgrade: ops.UpgradeOps) -> None:
 
     Tables are created before those that refer to them and dropped after them; a foreign key that
     closes a circle, or that leans on what changes in another table, is an operation of its own.
-    Between tables that change, foreign keys go first and come last.
+    Between tables that change, foreign keys go first and come last. So go first an index and a
+    constraint whose names come to another table.
     """
     creates = [op for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
     drops = [op for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
@@ -56,8 +63,18 @@ def arrange(upgrade: ops.UpgradeOps) -> None:
         elif not isinstance(op, (ops.CreateTableOp, ops.DropTableOp)):
             others.append(op)
     ordered_creates, closing = cut_circles(creates, changes)
-    ordered_drops, opening = cut_circles(drops, changes)
-    first, middle, last = split_foreign_keys(changes)
+    ordered_drops, cut = cut_circles(drops, changes)
+    opening: list[Constraint] = [*cut]
+    names = coming_names(upgrade.ops)
+    first, middle, last = split_early_and_late(changes, names)
+    for place, drop in enumerate(ordered_drops):
+        assert isinstance(drop, ops.DropTableOp)
+        given_up = [*given_up_constraints(drop, names)]
+        ordered_drops[place] = without(drop, given_up) if given_up else drop
+        opening += given_up
+        early, kept, _ = split_early_and_late(followers.get(key_of(drop), ()), names)
+        first += early
+        followers[key_of(drop)] = kept
     # Views and functions lean on tables: they go before any, and come after all that are new.
     going = [op for op in others if type(op).__name__.startswith("Drop")]
     coming = [op for op in others if op not in going]
@@ -82,8 +99,8 @@ def with_table(changes: Iterable[TableChanges], *, silent: bool) -> list[WithTab
     return found
 
 
-def of_key(key: ForeignKeyConstraint, op: ops.MigrateOperation) -> TableChanges:
-    """Return a change of a table that is one of its foreign key."""
+def of_key(key: Constraint, op: ops.MigrateOperation) -> TableChanges:
+    """Return a change of a table that is one of its key."""
     change = TableChanges(key.table.name, [op], schema=key.table.schema)
     change.computed = computed_columns(key.table)
     return change
@@ -157,23 +174,28 @@ def pending(op: WholeTable, constraints: Sequence[ForeignKeyConstraint], keys: s
     )
 
 
-def without(op: WholeTable, constraints: Sequence[ForeignKeyConstraint]) -> WholeTable:
-    """Return the creation or drop of a table, without some of its foreign keys."""
+def without(op: WholeTable, constraints: Sequence[Constraint]) -> WholeTable:
+    """Return the creation or drop of a table, without some of its keys."""
     if isinstance(op, ops.DropTableOp):
         table = op.to_table()
-        gone = {tuple(constraint.column_keys) for constraint in constraints}
-        for constraint in table.foreign_key_constraints:
-            if tuple(constraint.column_keys) in gone:
+        gone = {*map(kind_and_columns, constraints)}
+        for constraint in [*table.constraints]:
+            if kind_and_columns(constraint) in gone:
                 table.constraints.discard(constraint)
         return ops.DropTableOp.from_table(table)
     unwanted = {id(constraint) for constraint in constraints}
-    names = {name for constraint in constraints for name in constraint.column_keys}
+    names = {name for constraint in constraints for name in kind_and_columns(constraint)[1]}
     op.columns = [
         unnumbered(item) if isinstance(item, Column) and item.key in names else item
         for item in op.columns
         if id(item) not in unwanted
     ]
     return op
+
+
+def kind_and_columns(constraint: Constraint) -> tuple[type[Constraint], tuple[str, ...]]:
+    """Return what tells a key of a table from its others; it may have no name."""
+    return type(constraint), tuple(getattr(constraint, "columns", {}).keys())
 
 
 def unnumbered(column: Column[Any]) -> Column[Any]:
@@ -183,12 +205,13 @@ def unnumbered(column: Column[Any]) -> Column[Any]:
     return changed(column, autoincrement=False)
 
 
-def split_foreign_keys(
-    changes: Sequence[TableChanges],
+def split_early_and_late(
+    changes: Sequence[TableChanges], names: Coming
 ) -> tuple[list[TableChanges], list[TableChanges], list[TableChanges]]:
-    """Take out foreign keys that depend on the changes of another table.
+    """Take out foreign keys that depend on the changes of another table, and names it takes over.
 
-    :returns: the drops of foreign keys, the changes without either, the creations of foreign keys
+    :param names: those that come
+    :returns: the drops of either, the changes without, the creations of foreign keys
     """
     changed = {key_of(op) for op in changes}
     first: list[TableChanges] = []
@@ -199,9 +222,10 @@ def split_foreign_keys(
         for inner in op.ops:
             other = next(target_of(inner), None)
             far = other is not None and other != key_of(op) and other in changed
-            groups[1 if not far else 0 if isinstance(inner, ops.DropConstraintOp) else 2].append(
-                inner
+            early = (far and isinstance(inner, ops.DropConstraintOp)) or is_given_up(
+                inner, key_of(op), names
             )
+            groups[0 if early else 2 if far else 1].append(inner)
         for stage, inner_ops in zip((-1, 0, 1), groups, strict=True):
             if inner_ops:
                 part = part_of(op, in_rank(inner_ops))
