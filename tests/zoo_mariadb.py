@@ -59,6 +59,31 @@ parent_and_child(
     lambda target: [number(), key(target, index=True)],
     lambda target: [number(), Column("p", sa.Integer)],
 )
+parent_and_child(
+    "m_primary_over_key",
+    lambda target: [number(nullable=False), key(target, nullable=False)],
+    lambda target: [key(target, primary_key=True, autoincrement=False), number()],
+)
+
+
+def m_unique_comes_with_key(metadata: MetaData, version: int) -> None:
+    """Fill with a foreign key that changes while a UNIQUE constraint comes that serves it."""
+    simple(metadata, "m_comes_parent")
+    unique = ("id", "p") if version == 1 else ("p", "id")
+    target = ForeignKey(
+        "m_comes_parent.id", name="m_comes_fk", ondelete="CASCADE" if version == 2 else None
+    )
+    parts = [Column("p", target), UniqueConstraint(*unique, name="m_comes_uq")]
+    Table("m_comes", metadata, number(), *parts)
+
+
+# Its index is as a dump would make it: the server does not know it for its own.
+tables(
+    "m_unique_comes_with_key",
+    m_unique_comes_with_key,
+    "mariadb",
+    rows="ALTER TABLE m_comes DROP INDEX m_comes_fk, ADD INDEX m_comes_fk (p)",
+)
 
 
 def changed(name: str, before: Any, after: Any, *on: str) -> None:

@@ -11,13 +11,26 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from alembic.ddl.impl import DefaultImpl
-from sqlalchemy import Column, Constraint, Index, MetaData, Table, UniqueConstraint, inspect
+from sqlalchemy import (
+    Column,
+    Constraint,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+    inspect,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateIndex, DropIndex
 from sqlalchemy.types import NULLTYPE
 
 from websauna_migrate.facts.mysql import is_numbered, is_servers
 from websauna_migrate.models.model_sql import final_name
+
+#: What the server calls every primary key.
+PRIMARY = "PRIMARY"
 
 
 class KeyIndex(NamedTuple):
@@ -42,9 +55,11 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
     add_constraint = impl.add_constraint
     create_index = impl.create_index
 
-    def drop_unique(const: Constraint, **kw: Any) -> None:
+    def drop_key(const: Constraint, **kw: Any) -> None:
         if isinstance(const, UniqueConstraint):
             replace_before(connection, const.table, final_name(const, connection))
+        elif isinstance(const, PrimaryKeyConstraint):
+            replace_before(connection, const.table, PRIMARY)
         drop_constraint(const, **kw)
 
     def drop(index: Index, **kw: Any) -> None:
@@ -52,13 +67,17 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
             replace_before(connection, index.table, final_name(index, connection))
         drop_index(index, **kw)
 
-    def add_unique(const: Constraint, **kw: Any) -> None:
+    def add_key(const: Constraint, **kw: Any) -> None:
         add_constraint(const, **kw)
         if isinstance(const, UniqueConstraint):
             columns = [str(one.name) for one in const.columns]
             leave_one(
                 connection, const.table, KeyIndex(final_name(const, connection) or "", columns)
             )
+        elif isinstance(const, (PrimaryKeyConstraint, ForeignKeyConstraint)):
+            # An index of a foreign key that was dropped is there still, and may serve no more.
+            for one in indexes(connection, const.table):
+                leave_one(connection, const.table, one)
 
     def create(index: Index, **kw: Any) -> None:
         create_index(index, **kw)
@@ -68,9 +87,9 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
                 connection, index.table, KeyIndex(final_name(index, connection) or "", columns)
             )
 
-    impl.drop_constraint = drop_unique  # type: ignore[method-assign]
+    impl.drop_constraint = drop_key  # type: ignore[method-assign]
     impl.drop_index = drop  # type: ignore[method-assign]
-    impl.add_constraint = add_unique  # type: ignore[method-assign]
+    impl.add_constraint = add_key  # type: ignore[method-assign]
     impl.create_index = create  # type: ignore[method-assign]
 
 
@@ -119,7 +138,7 @@ def indexes(connection: Connection, table: Table) -> list[KeyIndex]:
         KeyIndex(str(one["name"]), [str(name) for name in one["column_names"]], bool(one["unique"]))
         for one in inspector.get_indexes(name, schema)
     ]
-    return [KeyIndex("PRIMARY", key), *found] if key else found
+    return [KeyIndex(PRIMARY, key), *found] if key else found
 
 
 def foreign_keys(connection: Connection, table: Table) -> Iterator[tuple[str, list[str]]]:
