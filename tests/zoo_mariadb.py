@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey, Index, MetaData, Table, UniqueConstraint, text
 from sqlalchemy.dialects import mysql
 
-from zoo import simple
+from zoo import change, simple
 from zoo_catalogue import differ, options, tables
 
 __all__: list[str] = []
@@ -148,3 +148,11 @@ def numbers(metadata: MetaData, version: int) -> None:
 
 
 tables("m_next_value", numbers, "mariadb", rows="INSERT INTO m_next_value (id) VALUES (1)")
+
+
+@change(convention=True)
+def m_long_unique(metadata: MetaData, version: int) -> None:
+    """Fill with a table whose naming convention makes names that are too long."""
+    name = "m_long_name_of_a_table_that_has_a_unique_constraint_beside_it"
+    column = Column("also_a_long_name", sa.Integer, unique=version == 1, index=version == 2)
+    simple(metadata, name, column)

@@ -226,7 +226,7 @@ class Completion:
         for op in self.upgrade.ops:
             if isinstance(op, ops.DropTableOp):
                 facts = self.reflection.facts.of(self.owned.key_of(op))
-                leave_to_servers(op, facts, self.table_changes, written)
+                leave_to_servers(op, facts, self.table_changes, written, self.reflection.connection)
 
     def keep_computed(self, changes: Sequence[EnumChange]) -> None:
         """Let changes of values keep the computed columns that their tables have before."""

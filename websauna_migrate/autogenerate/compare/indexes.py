@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
-from sqlalchemy import Column, Constraint, Index, Table, UniqueConstraint
+from sqlalchemy import Column, Constraint, Index, MetaData, Table, UniqueConstraint
+from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import conv
+from sqlalchemy.types import NULLTYPE
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import parts_that_come_back
 from websauna_migrate.alembic_adapter.written_expressions import written_for
@@ -132,7 +134,7 @@ class IndexComparison:
         """
         made = None
         if is_for_others(self.context) and not isinstance(model, Index):
-            made = as_constraint(reflected, self.written)
+            made = as_constraint(reflected, self.written, self.connection)
         if made is None:
             return ops.DropIndexOp.from_index(reflected)
         drop = made.reverse()
@@ -177,7 +179,7 @@ class IndexComparison:
 
 
 def as_constraint(
-    index: Index, written: Sequence[Operation]
+    index: Index, written: Sequence[Operation], connection: Connection
 ) -> ops.CreateUniqueConstraintOp | None:
     """Return what creates an index of MariaDB as a UNIQUE constraint; ``None`` if it is none.
 
@@ -190,15 +192,23 @@ def as_constraint(
         not index.unique
         or len(columns) < len(index.expressions)
         or index.dialect_kwargs
-        or name in indexes_of(written)
+        or name in final_names(indexes_of(written), connection)
     ):
         return None
     assert index.table is not None
-    of_server = is_numbered(name, columns[0]) or name not in uniques_of(written)
+    named = final_names(uniques_of(written), connection)
+    of_server = is_numbered(name, columns[0]) or name not in named
     given = None if of_server else conv(name)
     return ops.CreateUniqueConstraintOp(
         given, str(index.table.name), columns, schema=index.table.schema
     )
+
+
+def final_names(names: Iterable[str], connection: Connection) -> set[str | None]:
+    """Return names that scripts say as the database has them, which shortens long ones."""
+    column = Column("x", NULLTYPE)
+    Table("names", MetaData(), column)
+    return {final_name(UniqueConstraint(column, name=conv(one)), connection) for one in names}
 
 
 def leave_to_servers(
@@ -206,6 +216,7 @@ def leave_to_servers(
     facts: Sequence[Fact],
     followers: Iterable[TableChanges],
     written: Sequence[Operation],
+    connection: Connection,
 ) -> None:
     """Let the constraints of a table that goes be as the models had them on MariaDB.
 
@@ -224,7 +235,7 @@ def leave_to_servers(
         if (changes.schema, changes.table_name) != (drop.schema, drop.table_name):
             continue
         for op in [one for one in changes.ops if isinstance(one, ops.DropIndexOp)]:
-            made = as_constraint(op.to_index(), written)
+            made = as_constraint(op.to_index(), written, connection)
             if made is not None:
                 changes.ops.remove(op)
                 parts.append(made.to_constraint())
