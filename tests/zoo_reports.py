@@ -735,3 +735,25 @@ def r_names_of_new(metadata: MetaData, version: int) -> None:
 
 
 tables("r_names_of_new", r_names_of_new, rows="INSERT INTO r_stays (id, x) VALUES (1, 2)")
+
+
+# A primary key that numbers the rows that are there
+
+
+def r_numbered_anew(metadata: MetaData, version: int) -> None:
+    """Fill with an association table that gets a key of its own."""
+    parent = simple(metadata, "r_anew_parent")
+    keys = [
+        Column(name, sa.ForeignKey(parent.c.id), primary_key=version == 1, nullable=False)
+        for name in ("a", "b")
+    ]
+    more = [key_column(), sa.UniqueConstraint("a", "b", name="r_anew_uq")] if version == 2 else []
+    Table("r_anew", metadata, *keys, *more)
+
+
+tables(
+    "r_numbered_anew",
+    r_numbered_anew,
+    rows="INSERT INTO r_anew_parent (id) VALUES (1); INSERT INTO r_anew_parent (id) VALUES (2); "
+    "INSERT INTO r_anew (a, b) VALUES (1, 1); INSERT INTO r_anew (a, b) VALUES (1, 2)",
+)

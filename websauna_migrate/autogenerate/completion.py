@@ -68,6 +68,7 @@ from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.enum_order import free_values
 from websauna_migrate.autogenerate.operations.model_columns import changed
 from websauna_migrate.autogenerate.operations.naming import name_constraints, unused
+from websauna_migrate.autogenerate.operations.numbered_columns import numbered
 from websauna_migrate.autogenerate.operations.ordering import (
     apart_by_database,
     arrange,
@@ -342,7 +343,7 @@ class Completion:
         if self.database == "mysql":
             keep_collations(changes, self.found, key)
         add_unsaid(changes, table, self.found, key, self.context.run_object_filters)
-        changes.ops[:] = [op for op in changes.ops if not isinstance(op, BY_FACTS)]
+        changes.ops[:] = [numbered(op) for op in changes.ops if not isinstance(op, BY_FACTS)]
         for op in changes.ops:
             if isinstance(op, ops.AddColumnOp) and op.column.table is table:
                 # The CHECK of its type comes by an operation of its own, and can go before it.
