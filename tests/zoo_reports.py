@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.dialects import mysql, postgresql
 
-from zoo import EVERYWHERE, simple
+from zoo import EVERYWHERE, SERVERS, simple
 from zoo_catalogue import MARIADB, POSTGRESQL, SQLITE, tables
 from zoo_facts import differ, key_column, with_columns
 
@@ -735,6 +735,16 @@ def r_names_of_new(metadata: MetaData, version: int) -> None:
 
 
 tables("r_names_of_new", r_names_of_new, rows="INSERT INTO r_stays (id, x) VALUES (1, 2)")
+
+
+def r_key_comment(metadata: MetaData, version: int) -> None:
+    """Fill with a table whose numbered key changes in its comment alone."""
+    comment = f"version {version}"
+    key = Column("id", sa.Integer, primary_key=True, comment=comment)
+    Table("r_key_comment", metadata, key, Column("x", sa.Integer))
+
+
+tables("r_key_comment", r_key_comment, *SERVERS, rows=row("r_key_comment", x="1"))
 
 
 # A primary key that numbers the rows that are there

@@ -72,7 +72,8 @@ def render_type_change(context: AutogenContext, operation: TypeChange) -> str:
     plain = ops.AlterColumnOp(operation.table_name, operation.column_name)
     plain.__dict__.update(operation.__dict__)
     for name in ("existing_type", "modify_type"):
-        setattr(plain, name, portable(getattr(plain, name), context))
+        if (given := getattr(plain, name)) is not None:
+            setattr(plain, name, portable(given, context))
     rendered: str = renderers.dispatch(plain)(context, plain)
     databases = written_for(context)
     if operation.kw.get("autoincrement") and set(databases) == {"postgresql"}:
@@ -154,6 +155,11 @@ def in_steps(
     for op in operations:
         if isinstance(op, ops.AlterColumnOp) and op.modify_type is not None:
             found += type_change_in_steps(op, op.modify_type, model)
+        elif isinstance(op, ops.AlterColumnOp) and op.kw.get("autoincrement"):
+            # Its renderer knows that the word is MariaDB's.
+            same_type = TypeChange(op.table_name, op.column_name)
+            same_type.__dict__.update(op.__dict__)
+            found.append(same_type)
         else:
             found.append(op)
     return found
