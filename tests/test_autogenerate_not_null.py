@@ -89,6 +89,41 @@ def test_a_column_that_becomes_not_null_warns(workshop: Workshop, sqlite_url: st
     )
 
 
+@pytest.mark.parametrize("product", ["sqlite", "postgresql"])
+def test_a_column_that_goes_has_a_default_before(
+    workshop: Workshop, request: pytest.FixtureRequest, product: str
+) -> None:
+    url = request.getfixturevalue(f"{product}_url")
+    folder = workshop.package("shop", BEFORE + ADDED)
+
+    def revision(models: str, name: str) -> None:
+        (folder / "models.py").write_text(models)
+        workshop.forget()
+        workshop.service(url).revision(name, autogenerate=True, allow_drops=True)
+        workshop.service(url).upgrade()
+
+    revision(BEFORE + ADDED, "one")
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO notes (id, author) VALUES (1, 'me')")
+    with pytest.raises(NotProven) as told:
+        revision(BEFORE, "two")
+    assert told.value.remedy == (
+        'The column "author" of table "notes" goes, and comes back NOT NULL without a '
+        "server_default. On a table with rows PostgreSQL and SQLite refuse that downgrade, and "
+        "MariaDB makes values up: give the column one in a revision before.\n"
+        "To keep the script and edit it by hand: --keep."
+    )
+    revision(BEFORE + ADDED.replace("False", "False, server_default='?'"), "two")
+    revision(BEFORE, "three")
+    (folder / "models.py").write_text(BEFORE + ADDED)
+    workshop.forget()
+    workshop.service(url).downgrade("-2")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT author FROM notes").scalars().all() == ["?"]
+    assert len(workshop.service(url).upgrade().steps) == 2
+
+
 @pytest.mark.parametrize("product", ["sqlite", "postgresql", "mariadb"])
 def test_a_rename_is_asked_for_where_type_and_nullability_are_the_same(
     workshop: Workshop, request: pytest.FixtureRequest, product: str

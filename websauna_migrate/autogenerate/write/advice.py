@@ -65,7 +65,8 @@ def comment(*warnings: str) -> ScriptOp:
 def not_null_advice(operations: Sequence[ops.MigrateOperation]) -> Iterator[Advice]:
     """Yield a warning, and the comment with its recipe, for each NOT NULL that rows may break.
 
-    Tables that the script makes have no rows.
+    A column that goes comes back by the downgrade, without the values that it had. Tables that the
+    script makes have no rows.
     """
     for op in single(*operations):
         if isinstance(op, ops.AddColumnOp) and not has_value(op.column):
@@ -76,6 +77,14 @@ def not_null_advice(operations: Sequence[ops.MigrateOperation]) -> Iterator[Advi
                 "MariaDB makes values up: give it one, or follow the recipe in the script."
             )
             yield warning, recipe(warning, op, name, op.column)
+        elif isinstance(op, ops.DropColumnOp) and not has_value(op.to_column()):
+            name = str(op.column_name)
+            warning = (
+                f"The column {of_table(op, name)} goes, and comes back NOT NULL without a "
+                "server_default. On a table with rows PostgreSQL and SQLite refuse that downgrade, "
+                "and MariaDB makes values up: give the column one in a revision before."
+            )
+            yield warning, comment(warning)
         elif isinstance(op, ops.AlterColumnOp) and op.modify_nullable is False:
             name = str(op.column_name)
             warning = (
