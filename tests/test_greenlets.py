@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from projects import Project
-from runs import blocking, ledger, rows, tables, wait_for
+from runs import ledger, rows, tables, transaction_on, wait_for
 
 pytest.importorskip("gevent")
 pytest.importorskip("psycogreen")
@@ -74,9 +74,12 @@ def test_a_lock_is_waited_for(project: Project) -> None:
     project.script("one", None, 'op.execute("CREATE TABLE t (n INTEGER)")')
     ws(project, "upgrade")
     project.script("two", "one", 'op.execute("ALTER TABLE t ADD COLUMN m INTEGER")')
-    with blocking(project.url, "SELECT * FROM t", seconds=3):
-        told = ws(project, "upgrade")
-    assert "waits for a lock" in told and "1 step applied" in told
+    with transaction_on(project.url, "SELECT * FROM t"):
+        process = start(project, "upgrade")
+        assert process.stderr is not None
+        assert any("waits for a lock" in line for line in process.stderr)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and "1 step applied" in out, out + err
 
 
 def test_a_second_signal_cancels_the_statement(project: Project) -> None:
