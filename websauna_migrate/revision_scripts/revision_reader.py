@@ -148,7 +148,7 @@ class ScriptReader:
         if history.lost(rows):
             return False
         paths = [history.revisions[one].path for one in history.applied(rows)]
-        return not any(self.index.upgrade(path)[0] for path in paths)
+        return not any(self.index.upgrade(path) for path in paths)
 
     def imported(self, revision: Revision) -> ModuleType:
         """Return the module of a revision's script, to be looked at; it is executed if need be.
