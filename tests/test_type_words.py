@@ -103,9 +103,14 @@ def test_words_are_one_where_the_server_has_one(
 def test_casts_are_those_of_the_server(postgresql_url: str) -> None:
     found = kept(postgresql_url, "postgresql")
     engine = engine_of(postgresql_url)
-    for old, new in itertools.permutations(found, 2):
-        if not is_castable(found[old][0], found[new][0]):
-            continue
+    for old, (there, _) in found.items():
+        castable = [new for new in found if new != old and is_castable(there, found[new][0])]
+        columns = ", ".join(f"c{number} {old}" for number, _ in enumerate(castable))
+        changes = ", ".join(
+            f"ALTER c{number} TYPE {new} USING c{number}::{new}"
+            for number, new in enumerate(castable)
+        )
         with engine.connect() as connection:
-            connection.exec_driver_sql(f"CREATE TABLE u (c {old})")
-            connection.exec_driver_sql(f"ALTER TABLE u ALTER c TYPE {new} USING c::{new}")
+            connection.exec_driver_sql(f"CREATE TABLE u ({columns})")
+            if castable:
+                connection.exec_driver_sql(f"ALTER TABLE u {changes}")
