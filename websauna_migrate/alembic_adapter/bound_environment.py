@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
 from websauna_migrate.alembic_adapter.key_indexes import keep_key_indexes
-from websauna_migrate.alembic_adapter.numbered_columns import number_columns
+from websauna_migrate.alembic_adapter.mysql_numbering import number_columns
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
 from websauna_migrate.alembic_adapter.unnamed_constraints import find_unnamed_constraints
@@ -126,10 +126,8 @@ class BoundEnvironment(ProxiedEnvironment):
             kwargs["transactional_ddl"] = True
         super().configure(**kwargs)
         context = self.get_context()
-        keep_in_batches(context.impl)
-        keep_key_indexes(context.impl)
-        number_columns(context.impl)
-        find_unnamed_constraints(context.impl)
+        for mend in (keep_in_batches, keep_key_indexes, number_columns, find_unnamed_constraints):
+            mend(context.impl)
         self.memo = context.impl.memo
         if self.run_connection is None:
             write_as_server(context.dialect, self.owner.asked)

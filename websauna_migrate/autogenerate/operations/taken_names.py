@@ -7,7 +7,7 @@ PostgreSQL, and MariaDB one foreign key: the old one has to go first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from alembic.operations import ops
 from sqlalchemy import Constraint, ForeignKeyConstraint, UniqueConstraint
@@ -51,7 +51,7 @@ def given_up_constraints(drop: ops.DropTableOp, coming: Coming) -> Iterator[Cons
             yield one
 
 
-def is_taken(name: Any, key: Key, coming: Coming) -> bool:
+def is_taken(name: object, key: Key, coming: Coming) -> bool:
     """Tell whether a name of a table comes to another one."""
     return any(one[:2] == (key[0], name) and one[2] != key[1] for one in coming)
 
@@ -62,7 +62,7 @@ def is_creation(op: ops.MigrateOperation) -> bool:
     return isinstance(op, kinds)
 
 
-def name_of(op: Any) -> str | None:
+def name_of(op: ops.MigrateOperation) -> str | None:
     """Return the name of the index or constraint that an operation makes or drops."""
-    name = op.index_name if hasattr(op, "index_name") else op.constraint_name
+    name = getattr(op, "index_name", None) or getattr(op, "constraint_name", None)
     return str(name) if name else None

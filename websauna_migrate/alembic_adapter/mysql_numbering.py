@@ -14,6 +14,7 @@ from sqlalchemy import Column, Constraint, Index, MetaData, PrimaryKeyConstraint
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex, DropIndex
+from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.types import NULLTYPE
 
 
@@ -22,7 +23,7 @@ class AddNumberedColumn(AddColumn):
 
 
 @compiles(AddNumberedColumn, "mysql", "mariadb")
-def add_numbered_column(element: AddNumberedColumn, compiler: Any, **kw: Any) -> str:
+def add_numbered_column(element: AddNumberedColumn, compiler: DDLCompiler, **kw: Any) -> str:
     """Return the statement."""
     plain = AddColumn(element.table_name, element.column, schema=element.schema)
     index = aside_of(element.column.table, str(element.column.name))
