@@ -790,6 +790,42 @@ def test_sql_for_mariadb_finds_constraints_without_a_name(
         start = made.revision
 
 
+NUMBERED = [
+    HEAD + f'sa.Table("t", Base.metadata, sa.Column("a", sa.Integer, {a}){more})'
+    for a, more in (
+        ("nullable=False", ""),
+        ("nullable=False", ', sa.Column("id", sa.Integer, primary_key=True)'),
+        (
+            "primary_key=True",
+            ', sa.Column("id", sa.Integer, primary_key=True, autoincrement=True)',
+        ),
+    )
+]
+
+
+def test_sql_for_mariadb_gives_a_table_a_numbered_key(workshop: Workshop, mariadb_url: str) -> None:
+    folder = workshop.package("shop", NUMBERED[0])
+    url = mariadb_url.replace("mysql+", "mariadb+")
+    start = ""
+    for state in NUMBERED:
+        (folder / "models.py").write_text(state)
+        workshop.forget()
+        (made,) = workshop.service(mariadb_url).revision("next", autogenerate=True)
+        site = workshop.service(url)
+        if start:
+            up = site.sql(f"shop@{start}:{made.revision}")
+            down = site.sql(f"shop@{made.revision}:{start}", direction="downgrade")
+            for script in (up, down, up):
+                send(url, script)
+            assert "_aside" not in str(rows(url, "SHOW CREATE TABLE t"))
+            assert [one for one in site.check().problems if one.fatal] == []
+        else:
+            site.upgrade()
+            execute(url, "INSERT INTO t (a) VALUES (1), (2)")
+        start = made.revision
+    assert rows(url, "SELECT id, a FROM t ORDER BY a") == [(1, 1), (2, 2)]
+
+
 def send(url: str, script: str) -> None:
     """Send a whole script of SQL to MariaDB."""
     engine = sa.create_engine(url, connect_args={"client_flag": CLIENT.MULTI_STATEMENTS})

@@ -10,12 +10,24 @@ from typing import Any
 
 from alembic.ddl.base import AddColumn
 from alembic.ddl.impl import DefaultImpl
-from sqlalchemy import Column, Constraint, Index, MetaData, PrimaryKeyConstraint, Table, inspect
+from sqlalchemy import (
+    Column,
+    Constraint,
+    Index,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    inspect,
+    text,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex, DropIndex
 from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.types import NULLTYPE
+
+from websauna_migrate.alembic_adapter.unnamed_offline import literal
+from websauna_migrate.models.sqlalchemy_internals import escaped
 
 
 class AddNumberedColumn(AddColumn):
@@ -46,6 +58,8 @@ def number_columns(impl: DefaultImpl) -> None:
     add_constraint, drop_constraint = impl.add_constraint, impl.drop_constraint
     connection = None if impl.as_sql else impl.connection
     asides: dict[tuple[str | None, str], dict[str, Index]] = {}
+    #: Tables of which it turns out where SQL runs whether a column has an index aside.
+    perhaps: set[tuple[str | None, str]] = set()
 
     def asides_of(table: str, schema: str | None) -> dict[str, Index]:
         return asides.setdefault((schema, str(table)), {})
@@ -71,10 +85,16 @@ def number_columns(impl: DefaultImpl) -> None:
             found = asides_of(const.table.name, const.table.schema)
             for index in filter(None, [found.pop(str(one.name), None) for one in const.columns]):
                 impl.execute(DropIndex(index))
+            if (const.table.schema, str(const.table.name)) in perhaps:
+                for one in const.columns:
+                    index = aside_of(const.table, str(one.name))
+                    impl.execute(DropIndex(index, if_exists=True))
 
     def drop_key(const: Constraint, **kw: Any) -> None:
-        if isinstance(const, PrimaryKeyConstraint) and connection is not None:
-            for name in numbered_by_key(connection, const.table):
+        if isinstance(const, PrimaryKeyConstraint):
+            if connection is None and write_aside(impl, const.table):
+                perhaps.add((const.table.schema, str(const.table.name)))
+            for name in numbered_by_key(connection, const.table) if connection is not None else ():
                 index = aside_of(const.table, name)
                 impl.execute(CreateIndex(index))
                 asides_of(const.table.name, const.table.schema)[name] = index
@@ -100,3 +120,29 @@ def numbered_by_key(connection: Connection, table: Table) -> list[str]:
         for one in columns
         if one.get("autoincrement") is True and one["name"] not in there
     ]
+
+
+#: Keeps the statement that makes the index aside of the column that :func:`numbered_by_key` tells.
+ASIDE = """SET @aside = (
+    SELECT COALESCE(MIN(CONCAT('CREATE INDEX ', name, '_aside` ON ', {on}, ' (', quoted, ')')),
+        'DO 0')
+    FROM (SELECT CONCAT('`', REPLACE(column_name, '`', '``'), '`') AS quoted,
+            CONCAT('`', REPLACE(LEFT(column_name, 56), '`', '``')) AS name
+        FROM information_schema.columns AS numbered
+        WHERE table_schema = {schema} AND table_name = {table} AND extra LIKE '%auto_increment%'
+            AND NOT EXISTS (SELECT 1 FROM information_schema.statistics AS one
+                WHERE one.table_schema = {schema} AND one.table_name = {table}
+                    AND one.column_name = numbered.column_name
+                    AND seq_in_index = 1 AND index_name <> 'PRIMARY')) AS found)"""
+
+
+def write_aside(impl: DefaultImpl, table: Table) -> bool:
+    """Write SQL that makes the index aside where it runs; False for MySQL, which has none such."""
+    if not getattr(impl.dialect, "is_mariadb", False):
+        return False
+    on = impl.dialect.identifier_preparer.format_table(table).replace("%%", "%")
+    schema = literal(table.schema) if table.schema else "DATABASE()"
+    query = ASIDE.format(on=literal(on), schema=schema, table=literal(str(table.name)))
+    impl.execute(text(escaped(query)))
+    impl.execute(text("EXECUTE IMMEDIATE @aside"))
+    return True
