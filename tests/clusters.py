@@ -236,7 +236,7 @@ def galera_cluster(size: int = 3) -> Iterator[GaleraCluster]:
         for number, (port, group, ist, sst) in enumerate(ports):
             directory = stack.enter_context(directory_of(user))
             data = directory / "data"
-            options = ["--no-defaults", f"--datadir={data}"]
+            options = ["--no-defaults", f"--datadir={data}", f"--tmpdir={directory}"]
             if user:
                 options.append(f"--user={user}")
             subprocess.run(

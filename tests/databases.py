@@ -455,7 +455,9 @@ def _start_mariadb(
     directory = _private_directory("ws-mariadb-", user)
     data = directory / "data"
     socket_path = directory / "socket"
-    options = ["--no-defaults", f"--datadir={data}", "--skip-log-bin"]
+    # A folder of its own: a server that starts deletes the temporary tables in its, and they
+    # would be those of another one that starts at the same time.
+    options = ["--no-defaults", f"--datadir={data}", f"--tmpdir={directory}", "--skip-log-bin"]
     if user:
         options.append(f"--user={user}")
     _call(
@@ -475,7 +477,6 @@ def _start_mariadb(
         "port": str(port),
         "socket": str(socket_path),
         "pid-file": str(directory / "pid"),
-        "tmpdir": str(directory),
         "skip-name-resolve": "ON",
         "innodb-flush-log-at-trx-commit": "0",
         "innodb-flush-method": "nosync",
