@@ -151,6 +151,7 @@ def test_the_help_needs_neither_alembic_nor_pyramid() -> None:
         (["xyzzy"], 'there is no command "xyzzy"\n`ws-alembic --help` lists the commands.'),
         (["upgrade", "--alow-drops"], '--alow-drops. Did you mean "--allow-drops"?'),
         (["upgrade", "-c", "x.ini"], "-c. It stands before the command: ws-alembic -c ... COMMAND"),
+        (["repair", "-y"], "unrecognized arguments: -y. It is an option of downgrade, "),
         (["plan", "--jsn=x"], 'unrecognized arguments: --jsn=x. Did you mean "--json"?'),
     ],
 )

@@ -91,8 +91,11 @@ class Parser(ArgumentParser):
             elif (word := found["option"]) in whole._option_string_actions:
                 message += f". It stands before the command: {whole.prog} {word} ... COMMAND"
             else:
-                known = {name for one in commands.values() for name in one._option_string_actions}
-                message += meant(word, sorted(known))
+                options = {name: one._option_string_actions for name, one in commands.items()}
+                having = [name for name, its in options.items() if word in its]
+                known = {one for its in options.values() for one in its}
+                of_others = f". It is an option of {', '.join(having)}"
+                message += of_others if having else meant(word, sorted(known))
         super().error(message)
 
 
