@@ -131,6 +131,9 @@ def test_what_other_databases_run_is_not_in_the_way(
         f"if bind.dialect.name == {other!r}:\n    {block}\n"
         f"elif bind.dialect.name != {name!r}:\n    {block}\n"
         f"else:\n    op.execute('SELECT 1')\n"
+        f"dialect = bind.engine.name\n"
+        f"is_other = dialect in {{{other!r}}}\n"
+        f"if is_other:\n    {block}\n"
         f"if bind.dialect.name == {name!r}:\n    return\n"
         f"with op.get_context().autocommit_block():\n    op.execute('COMMIT')",
     )

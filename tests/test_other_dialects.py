@@ -396,6 +396,19 @@ BY_HAND = {
                 batch.create_check_constraint("q", "n < 5")
                 batch.alter_column("d", server_default=sa.text("(upper('X'))"))
     """,
+    "names that are computed": """
+        table, check, column = (one.lower() for one in "TQD")
+        with op.batch_alter_table(f"{table}") as batch:
+            batch.drop_constraint(f"{check}", type_="check")
+            batch.create_check_constraint("q", "n < 5")
+            batch.alter_column(f"{column}", server_default=sa.text("(upper('X'))"))
+    """,
+    "a check of a computed name": """
+        with op.batch_alter_table("t") as batch:
+            batch.drop_constraint(f"{'Q'.lower()}", type_="check")
+            batch.create_check_constraint(f"{'Q'.lower()}", "n < 5")
+            batch.alter_column(f"{'D'.lower()}", server_default=sa.text("(upper('X'))"))
+    """,
     "a new table": """
         for name in ("t",):
             op.drop_table(name)

@@ -15,13 +15,8 @@ from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.revision_scripts.script_names import Call
-from websauna_migrate.revision_scripts.written_types import (
-    Operation,
-    Types,
-    operations_in,
-    types_on,
-    written_types,
-)
+from websauna_migrate.revision_scripts.written_operations import Operation, operations_in
+from websauna_migrate.revision_scripts.written_types import Types, types_on, written_types
 
 if TYPE_CHECKING:
     from alembic_utils.replaceable_entity import ReplaceableEntity

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Collection
 
+from websauna_migrate.planning.accesses import Key
 from websauna_migrate.revision_scripts.script_names import FunctionNode, Names
-from websauna_migrate.revision_scripts.script_runs import dialects_of
+from websauna_migrate.revision_scripts.script_runs import Runs
 
 #: Methods that send a statement, whatever they are called on.
 ON_CONNECTIONS = frozenset(
@@ -28,10 +28,11 @@ QUIET = frozenset({*sys.stdlib_module_names, "sqlalchemy", "alembic", "alembic_u
 class Calls:
     """Tells calls apart that may touch the database from those that do not."""
 
-    def __init__(self, names: Names, batches: Collection[str]) -> None:
+    def __init__(self, names: Names, batches: dict[str, Key | None]) -> None:
         """Look at the calls of a function.
 
-        :param batches: the names of batch objects, as far as the function was read
+        :param batches: the tables of batches by the names of their objects, as far as the function
+            was read; ``None`` for one that is not known
         """
         self.names = names
         self.batches = batches
@@ -166,14 +167,8 @@ def opens_connections(tree: ast.Module) -> bool:
     return False
 
 
-def when(node: ast.stmt, body: list[ast.stmt]) -> int:
-    """Return how certain it is that one body of a compound statement runs.
-
-    :param body: one of its bodies; empty for what comes behind a statement that may return
-    """
-    test = dialects_of(node.test) if isinstance(node, ast.If) else None
-    if not isinstance(node, ast.If) or test is None or test[0] != {"postgresql"}:
-        return MAYBE
-    # What comes behind an "if" without "else" that returns runs where its body does not.
-    on_postgresql = test[1] if body is node.body else not test[1]
-    return ON_POSTGRESQL if on_postgresql and (body or not node.orelse) else MAYBE
+def certainty(runs: Runs) -> int:
+    """Return how certain it is that a part of a script runs."""
+    if runs.surely and not runs.tests:
+        return SURELY
+    return ON_POSTGRESQL if runs.surely_runs(("postgresql",)) else MAYBE

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from websauna_migrate.planning.accesses import Access
 
 #: What must be the same for an index to be read: how texts are read, and what a docstring becomes.
-READER = f"11 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
+READER = f"12 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
     ATTRIBUTES
 )
 

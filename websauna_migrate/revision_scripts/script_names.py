@@ -204,7 +204,7 @@ class Names:
             value, where = self.find(node.id)
             known = value is not None and where is not None
             return where.literal(value, depth + 1) if known else UNKNOWN  # type: ignore
-        if isinstance(node, (ast.Tuple, ast.List)):
+        if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
             return [self.literal(one, depth + 1) for one in node.elts]
         if isinstance(node, ast.JoinedStr):
             return "".join(self.part(one, depth) for one in node.values)

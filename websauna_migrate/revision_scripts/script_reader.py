@@ -23,23 +23,13 @@ from websauna_migrate.revision_scripts.script_calls import (
     ON_SESSIONS,
     SURELY,
     Calls,
+    certainty,
     opens_connections,
-    when,
 )
-from websauna_migrate.revision_scripts.script_names import Call, Names, walk_scope
+from websauna_migrate.revision_scripts.script_names import Call, Names
+from websauna_migrate.revision_scripts.script_runs import FunctionPart, Runs, parts_of
 from websauna_migrate.revision_scripts.script_tree import parse_script
 from websauna_migrate.revision_scripts.sql_reader import read_sql
-
-#: A function counts where it is called, and an import does nothing.
-NOT_READ = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
-
-#: What a block is in that runs as if it were in none.
-RUNS_SURELY = frozenset(
-    {
-        *("autocommit_block", "begin", "begin_nested", "begin_transaction"),
-        "foreign_keys_aside",
-    }
-)
 
 
 def read_effects(
@@ -73,17 +63,17 @@ class Reader:
         self.module = Names(tree.body)
         self.names = self.module
         self.found: list[Access] = []
-        #: Another database may be meant where a script opens a connection of its own.
-        self.certain = MAYBE if opens_connections(tree) else SURELY
+        self.certain = SURELY
+        # Another database may be meant where a script opens a connection of its own.
+        self.runs = Runs(surely=not opens_connections(tree))
         #: False after SET search_path: a name without a schema may mean another table.
         self.usual_schema = True
         self.temporary: set[str] = set()
-        self.batches: dict[str, Key | None] = {}
-        #: The functions that are being read in the place where they are called.
-        self.inside: list[str] = []
         #: Calls that are whole statements.
         self.whole: set[ast.AST] = set()
-        self.calls = Calls(self.module, self.batches)
+        self.calls = Calls(self.module, {})
+        #: By the names of each function that is read.
+        self.scopes: dict[Names, Calls] = {}
 
     def read(self, function: str) -> tuple[Access, ...]:
         """Return what a function does."""
@@ -92,11 +82,9 @@ class Reader:
             if self.module.imported(function) or function in self.module.values:
                 self.unreadable(0)
             return tuple(self.found)
-        if node.decorator_list:
-            self.certain = MAYBE
-        self.names = Names(node.body, self.module)
-        self.calls = Calls(self.names, self.batches)
-        self.block(node.body)
+        runs = self.runs.perhaps() if node.decorator_list else self.runs
+        for part in parts_of(node, self.module, runs):
+            self.part(part)
         return tuple(self.found)
 
     def add(self, accesses: Iterable[Access], line: int) -> None:
@@ -122,61 +110,23 @@ class Reader:
         """Note an operation that may do anything."""
         self.add([Access("unreadable", None, "")], line)
 
-    # Statements
-
-    def block(self, statements: Iterable[ast.stmt]) -> None:
-        """Read statements in order, up to one that leaves the block."""
-        for statement in statements:
-            self.statement(statement)
-            if isinstance(statement, (ast.Return, ast.Raise, ast.Continue, ast.Break)):
-                return
-
-    def statement(self, node: ast.stmt) -> None:
-        """Read one statement."""
-        if isinstance(node, NOT_READ):
+    def part(self, part: FunctionPart) -> None:
+        """Read a part of a function."""
+        self.names = part.names
+        self.calls = self.scopes.setdefault(part.names, Calls(part.names, {}))
+        self.certain = certainty(part.runs)
+        if isinstance(part.node, ast.expr):
+            if part.whole:
+                self.whole.add(part.node)
+            self.expression(part.node)
             return
-        if isinstance(node, (ast.With, ast.AsyncWith)):
-            self.with_block(node)
-            return
-        if isinstance(node, (ast.Expr, ast.Assign, ast.AnnAssign)) and node.value is not None:
-            self.whole.add(node.value)
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.expr):
-                self.expression(child)
-        names = ("body", "orelse", "finalbody")
-        bodies = [body for name in names if (body := getattr(node, name, None))]
-        bodies += [case.body for case in getattr(node, "cases", ())]
-        # What runs only before the revision fails leaves nothing behind.
-        handlers = [
-            handler.body
-            for handler in getattr(node, "handlers", ())
-            if not isinstance(handler.body[-1], ast.Raise)
-        ]
-        bodies += handlers
-        if bodies:
-            before = self.certain
-            happens = isinstance(node, ast.Try) and not handlers
-            for body in bodies:
-                self.certain = before if happens else min(before, when(node, body))
-                self.block(body)
-            leaves = any(isinstance(one, ast.Return) for one in walk_scope([node]))
-            self.certain = min(before, when(node, [])) if leaves else before
-
-    def with_block(self, node: ast.With | ast.AsyncWith) -> None:
-        """Read a ``with`` block: a batch, a transaction, or one that may swallow an error."""
-        before = self.certain
-        for item in node.items:
+        for item in part.node.items:
             call = item.context_expr
             name = self.calls.called(call)
             if name == "alembic.op.batch_alter_table" and isinstance(call, ast.Call):
                 self.batch(call, item.optional_vars)
             else:
                 self.expression(call)
-                if name.rpartition(".")[2] not in RUNS_SURELY:
-                    self.certain = MAYBE
-        self.block(node.body)
-        leaves = any(isinstance(one, ast.Return) for one in walk_scope([node]))
-        self.certain = MAYBE if leaves else before
 
     def batch(self, node: ast.Call, target: ast.expr | None) -> None:
         """Remember the table of a batch by the name of its object."""
@@ -185,7 +135,7 @@ class Reader:
         readable = name is not None and (schema is None or isinstance(schema, str))
         if isinstance(target, ast.Name):
             key = (schema, name) if readable else None
-            self.batches[target.id] = key  # type: ignore[assignment]
+            self.calls.batches[target.id] = key  # type: ignore[assignment]
         if not readable:
             self.unreadable(node.lineno)
 
@@ -241,8 +191,6 @@ class Reader:
             self.create_or_drop(node.func.value, method, node)
         elif method == "rollback" and isinstance(node.func, ast.Attribute):
             self.roll_back()
-        elif (function := self.plain_function(node)) is not None:
-            self.inline(function)
         elif method in ON_METADATA or (
             isinstance(node.func, ast.Name) and self.calls.is_helper(node)
         ):
@@ -259,31 +207,6 @@ class Reader:
                 self.add([Access("unreadable_part", None, "")], line)
         else:
             self.parts(node)
-
-    def plain_function(self, node: ast.Call) -> ast.FunctionDef | None:
-        """Return the script's own function that a whole statement calls without arguments."""
-        if node not in self.whole or node.args or node.keywords:
-            return None
-        name = node.func.id if isinstance(node.func, ast.Name) else ""
-        function = self.module.functions.get(name)
-        if not isinstance(function, ast.FunctionDef) or function.decorator_list:
-            return None
-        arguments = function.args
-        takes = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
-        if takes or arguments.vararg or arguments.kwarg or name in self.inside:
-            return None
-        return function if self.names.function(name) is function else None
-
-    def inline(self, function: ast.FunctionDef) -> None:
-        """Read a function in the place where it is called."""
-        outside = self.names, self.calls, self.batches, self.certain
-        self.inside.append(function.name)
-        self.batches = {}
-        self.names = Names(function.body, self.module)
-        self.calls = Calls(self.names, self.batches)
-        self.block(function.body)
-        self.names, self.calls, self.batches, self.certain = outside
-        self.inside.pop()
 
     def operation(self, name: str, node: ast.Call, table: Key | None) -> None:
         """Read one of Alembic's operations."""
@@ -313,9 +236,9 @@ class Reader:
 
     def in_batch(self, node: ast.Call, function: ast.Attribute) -> bool:
         """Read an operation of a batch; false if it is none."""
-        if not isinstance(function.value, ast.Name) or function.value.id not in self.batches:
+        if not isinstance(function.value, ast.Name) or function.value.id not in self.calls.batches:
             return False
-        key = self.batches[function.value.id]
+        key = self.calls.batches[function.value.id]
         if key is not None or function.attr not in OPERATIONS:
             self.operation(function.attr, node, key)
         return True

@@ -1,66 +1,29 @@
-"""Which calls of a script's function run: on which databases, and whether they surely do."""
+"""The statements of a script's function in their order: on which databases they run, and if surely.
+
+All that reads scripts goes through their statements by :class:`Walk`.
+"""
 
 from __future__ import annotations
 
 import ast
-import builtins
 import re
-import sys
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from websauna_migrate.revision_scripts.script_names import Names
+from websauna_migrate.revision_scripts.script_names import Names, walk_scope
+from websauna_migrate.revision_scripts.sql_text import UNKNOWN_PART
 
-#: The name of a call of a function that may do anything.
-FUNCTION = "a function"
+#: A function counts where it is called, and an import does nothing.
+NOT_READ = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 
-#: Methods that run SQL.
-RUN_SQL = ("execute", "exec_driver_sql")
-
-#: Operations that change what tables have: at which places outside of a batch the table is, and the
-#: name of what changes, and what the argument with that name is called.
-CHANGES: Mapping[str, tuple[int, int | None, tuple[str, ...]]] = {
-    "add_column": (0, None, ()),
-    "alter_column": (0, 1, ("column_name",)),
-    "create_check_constraint": (1, 0, ("constraint_name", "name")),
-    "create_index": (1, 0, ("index_name",)),
-    "create_table": (0, None, ()),
-    "drop_column": (0, 1, ("column_name",)),
-    "drop_constraint": (1, 0, ("constraint_name", "name")),
-    "drop_index": (1, 0, ("index_name",)),
-    "drop_table": (0, None, ()),
-    "rename_table": (0, 1, ("new_table_name",)),
-}
-
-#: Operations that change no column's type and no expression, besides those that are looked at.
-HARMLESS = frozenset(
+#: What a block is in that runs as if it were in none.
+RUNS_SURELY = frozenset(
     {
-        *("batch_alter_table", "bulk_insert", "create_exclude_constraint", "create_foreign_key"),
-        *("create_primary_key", "create_table_comment", "create_unique_constraint"),
-        *("drop_table_comment", "f", "get_bind", "get_context", "inline_literal"),
-        # Those of alembic-utils.
-        *("create_entity", "drop_entity", "replace_entity", "revert_entity"),
+        *("autocommit_block", "begin", "begin_nested", "begin_transaction", "batch_alter_table"),
+        *("catch_warnings", "foreign_keys_aside", "nullcontext", "session", "Session"),
     }
 )
-
-#: Packages whose functions change nothing, their operations aside.
-KNOWN = frozenset({*sys.stdlib_module_names, "alembic", "sqlalchemy", "websauna_migrate"})
-
-#: Functions of Python that may call any other.
-OPEN = frozenset({"__import__", "eval", "exec", "getattr"})
-
-#: What may be dropped by a method of its own, and is no table.
-NO_TABLE = ("DOMAIN", "ENUM", "Enum", "Index", "Sequence")
-
-
-#: Expressions of which a part may not be evaluated.
-PERHAPS = (
-    *(ast.Lambda, ast.BoolOp, ast.IfExp, ast.ListComp, ast.SetComp, ast.DictComp),
-    ast.GeneratorExp,
-)
-
-#: Expressions without a call in them.
-PLAIN = (ast.Constant, ast.Name, ast.expr_context)
 
 
 @dataclass(frozen=True)
@@ -100,173 +63,160 @@ class Runs:
         return ((one in names) is wanted for one in dialects)
 
 
-def runs_of(
-    function: ast.FunctionDef, names: Names, batches: Container[ast.Call]
-) -> Iterator[tuple[ast.Call, str, Runs]]:
-    """Yield the calls of operations in their order, with the operation's name.
+@dataclass(frozen=True, eq=False)
+class FunctionPart:
+    """A part of a function.
 
-    :param batches: the calls of methods of batches
-    """
-    walk = Walk(names, Names(function.body, names), batches)
-    walk.block(function.body, Runs())
-    yield from walk.found
-
-
-def parts_of(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the parts of an expression that may have calls in them."""
-    if isinstance(node, ast.Call):
-        parts: Iterable[ast.AST] = (node.func, *node.args, *(one.value for one in node.keywords))
-    elif isinstance(node, ast.Attribute):
-        parts = (node.value,)
-    else:
-        parts = ast.iter_child_nodes(node)
-    return (one for one in parts if not isinstance(one, PLAIN))
-
-
-@dataclass
-class Walk:
-    """One walk through the statements of a function.
-
-    :ivar names: those of the script
-    :ivar local: those of the function as well
+    :ivar node: an expression, or a ``with``, which comes before its block
+    :ivar runs: when it runs
+    :ivar names: those of the function that it stands in
+    :ivar whole: whether it is a whole statement, or the value that one assigns
     """
 
+    node: ast.expr | ast.With | ast.AsyncWith
+    runs: Runs
     names: Names
-    local: Names
-    batches: Container[ast.Call]
-    found: list[tuple[ast.Call, str, Runs]] = field(default_factory=list)
+    whole: bool = False
 
-    def block(self, statements: Iterable[ast.stmt], runs: Runs) -> Runs | None:
-        """Go through statements.
 
-        :returns: when what comes behind them runs; ``None`` if it never does
-        """
+#: The parts of statements in order; returned is when what is behind them runs, ``None`` for never.
+Parts: TypeAlias = Generator[FunctionPart, None, Runs | None]
+
+
+def parts_of(function: ast.FunctionDef | ast.AsyncFunctionDef, names: Names, runs: Runs) -> Parts:
+    """Yield the parts of a function, and of those without arguments that it calls.
+
+    :param names: those of the script
+    :param runs: when the function runs
+    """
+    return (yield from Walk(names, Names(function.body, names)).block(function.body, runs))
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A walk through the statements of a function.
+
+    :ivar module: the names of the script
+    :ivar names: those of the function as well
+    :ivar inside: the functions that are being read in the place where they are called
+    """
+
+    module: Names
+    names: Names
+    inside: tuple[str, ...] = ()
+
+    def block(self, statements: Iterable[ast.stmt], runs: Runs) -> Parts:
+        """Go through statements in order, up to one that leaves the block."""
         now: Runs | None = runs
         for statement in statements:
             if now is None:
-                return None
-            now = self.statement(statement, now)
+                break
+            now = yield from self.statement(statement, now)
         return now
 
-    def statement(self, node: ast.stmt, runs: Runs) -> Runs | None:
-        """Go through a statement, and return when what comes behind it runs."""
+    def statement(self, node: ast.stmt, runs: Runs) -> Parts:
+        """Go through a statement."""
+        if isinstance(node, NOT_READ):
+            return runs
         if isinstance(node, ast.If):
-            return self.condition(node, runs)
+            return (yield from self.condition(node, runs))
         if isinstance(node, (ast.With, ast.AsyncWith)):
-            for item in node.items:
-                self.expression(item.context_expr, runs)
-            swallows = any("suppress" in ast.unparse(item.context_expr) for item in node.items)
-            behind = self.block(node.body, runs.perhaps() if swallows else runs)
-            return runs if swallows else behind
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            return runs
-        if isinstance(node, (ast.Return, ast.Raise)):
-            self.expression(node, runs)
+            yield FunctionPart(node, runs, self.names)
+            surely = all(self.runs_surely(item.context_expr) for item in node.items)
+            behind = yield from self.block(node.body, runs if surely else runs.perhaps())
+            return behind if surely else self.behind(node, runs)
+        value = node.value if isinstance(node, (ast.Expr, ast.Assign, ast.AnnAssign)) else None
+        if (function := self.plain_function(value)) is not None:
+            inner = (*self.inside, function.name)
+            walk = Walk(self.module, Names(function.body, self.module), inner)
+            yield from walk.block(function.body, runs)
+        else:
+            for child in ast.iter_child_nodes(node):
+                if isinstance(child, ast.expr):
+                    yield FunctionPart(child, runs, self.names, child is value)
+        if isinstance(node, (ast.Return, ast.Raise, ast.Continue, ast.Break)):
             return None
-        if not any(isinstance(one, ast.stmt) for one in ast.iter_child_nodes(node)):
-            self.expression(node, runs)
-            return runs
-        # Loops and the like: what is in them may run or not, and leave the function.
-        leaves = any(isinstance(one, (ast.Return, ast.Raise)) for one in ast.walk(node))
-        for one in ast.iter_child_nodes(node):
-            if isinstance(one, ast.stmt):
-                self.statement(one, runs.perhaps())
-            elif isinstance(one, (ast.ExceptHandler, ast.match_case)):
-                self.block(one.body, runs.perhaps())
-            else:
-                self.expression(one, runs)
+        # What runs only before the revision fails leaves nothing behind.
+        handlers = [
+            one.body
+            for one in getattr(node, "handlers", ())
+            if not isinstance(one.body[-1], ast.Raise)
+        ]
+        names = ("body", "orelse", "finalbody")
+        bodies = [body for name in names if (body := getattr(node, name, None))]
+        bodies += [*(case.body for case in getattr(node, "cases", ())), *handlers]
+        happens = isinstance(node, ast.Try) and not handlers
+        for body in bodies:
+            yield from self.block(body, runs if happens else runs.perhaps())
+        return self.behind(node, runs)
+
+    def condition(self, node: ast.If, runs: Runs) -> Parts:
+        """Go through an ``if``."""
+        yield FunctionPart(node.test, runs, self.names)
+        test = dialects_of(node.test, self.names)
+        one = other = runs.perhaps()
+        if test is not None:
+            dialects, wanted = test
+            one, other = runs.on(dialects, wanted), runs.on(dialects, not wanted)
+        behind = yield from self.block(node.body, one)
+        behind_other = yield from self.block(node.orelse, other)
+        if test is not None and (behind is None or behind_other is None):
+            # One that fails is nothing that is to be seen.
+            ends = node.body if behind is None else node.orelse
+            if not isinstance(ends[-1], ast.Raise):
+                return behind or behind_other
+        if behind is None and behind_other is None:
+            return None
+        return self.behind(node, runs)
+
+    def behind(self, node: ast.stmt, runs: Runs) -> Runs:
+        """Return when what comes behind a statement runs that may leave the function."""
+        leaves = any(isinstance(one, ast.Return) for one in walk_scope([node]))
         return runs.perhaps() if leaves else runs
 
-    def condition(self, node: ast.If, runs: Runs) -> Runs | None:
-        """Go through an ``if``."""
-        self.expression(node.test, runs)
-        test = dialects_of(node.test)
-        if test is None:
-            one = self.block(node.body, runs.perhaps())
-            other = self.block(node.orelse, runs.perhaps())
-            if one is None and other is None:
-                return None
-            return runs.perhaps() if None in (one, other) else runs
-        dialects, wanted = test
-        one = self.block(node.body, runs.on(dialects, wanted))
-        other = self.block(node.orelse, runs.on(dialects, not wanted))
-        if one is None or other is None:
-            return other if one is None else one
-        return runs if one.surely and other.surely else runs.perhaps()
+    def runs_surely(self, call: ast.expr) -> bool:
+        """Tell whether the block of a ``with`` runs as if it were in none."""
+        function = call.func if isinstance(call, ast.Call) else call
+        name = self.names.dotted(function) or str(getattr(function, "attr", ""))
+        return name.rpartition(".")[2] in RUNS_SURELY
 
-    def expression(self, node: ast.AST, runs: Runs) -> None:
-        """Note the calls in an expression, in the order in which they stand."""
-        waiting: list[tuple[ast.AST, Runs, bool]] = [(node, runs, False)]
-        calls: list[tuple[ast.Call, str, Runs]] = []
-        while waiting:
-            one, when, in_operation = waiting.pop()
-            if isinstance(one, PERHAPS):
-                when = when.perhaps()
-            if isinstance(one, ast.Call):
-                name = self.name_of(one, in_operation)
-                if name is not None:
-                    calls.append((one, name, when))
-                in_operation = in_operation or (name is not None and name != FUNCTION)
-            waiting += [(inner, when, in_operation) for inner in parts_of(one)]
-        self.found += sorted(calls, key=lambda call: (call[0].lineno, call[0].col_offset))
-
-    def name_of(self, node: ast.Call, in_operation: bool) -> str | None:
-        """Return the name of the operation that a call is of; ``None`` for what changes nothing.
-
-        :param in_operation: whether it is an argument of one, as a type is
-        """
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        if node in self.batches:
-            return name
-        dotted = self.names.dotted(node.func)
-        if dotted is not None and dotted.startswith("alembic.op."):
-            called = dotted.removeprefix("alembic.op.")
-            known = called in HARMLESS or called in CHANGES or called in RUN_SQL
-            return called if known else FUNCTION
-        if name in RUN_SQL:
-            return name
-        if isinstance(node.func, ast.Name) and dotted is None:
-            word = node.func.id
-            if word == "getattr" and any(
-                ast.unparse(one).endswith(".dialect") for one in node.args[:1]
-            ):
-                # Scripts ask it whether the server is MariaDB.
-                return None
-            own = self.names.function(word) is not None or not hasattr(builtins, word)
-            return FUNCTION if own or word in OPEN else None
-        if in_operation:
+    def plain_function(self, node: ast.expr | None) -> ast.FunctionDef | None:
+        """Return the script's own function that a whole statement calls without arguments."""
+        if not isinstance(node, ast.Call) or node.args or node.keywords:
             return None
-        if dotted is not None and dotted.lstrip(".").partition(".")[0] not in KNOWN:
-            return FUNCTION
-        given = [*node.args, *(one.value for one in node.keywords)]
-        if any(self.names.dotted(one) == "alembic.op" for one in given):
-            return FUNCTION
-        if name in ("drop", "drop_all") and isinstance(node.func, ast.Attribute):
-            made = self.local.resolve(node.func.value)
-            words = ast.unparse(made.func) if isinstance(made, ast.Call) else ""
-            return None if words.rpartition(".")[2] in NO_TABLE else FUNCTION
-        return None
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        function = self.module.functions.get(name)
+        if not isinstance(function, ast.FunctionDef) or function.decorator_list:
+            return None
+        arguments = function.args
+        takes = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+        if takes or arguments.vararg or arguments.kwarg or name in self.inside:
+            return None
+        return function if self.names.function(name) is function else None
 
 
-def dialects_of(test: ast.expr) -> tuple[frozenset[str], bool] | None:
+def dialects_of(test: ast.expr, names: Names | None = None) -> tuple[frozenset[str], bool] | None:
     """Return the names of dialects that a condition asks for, and whether it wants them.
 
     ``None`` for another condition.
+
+    :param names: those of the script, if the condition may use them
     """
+    test = test if names is None else names.resolve(test)
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        inner = dialects_of(test.operand)
+        inner = dialects_of(test.operand, names)
         return None if inner is None else (inner[0], not inner[1])
     if not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return None
-    if re.search(r"\bdialect\.name$", ast.unparse(test.left)) is None:
+    left = test.left if names is None else names.resolve(test.left)
+    if re.search(r"\b(dialect|engine)\.name$", ast.unparse(left)) is None:
         return None
-    try:
-        value = ast.literal_eval(test.comparators[0])
-    except ValueError:
-        return None
+    value = (names or Names(())).literal(test.comparators[0])
     operator = test.ops[0]
     if isinstance(operator, (ast.Eq, ast.NotEq)) and isinstance(value, str):
         value = [value]
-    elif not isinstance(operator, (ast.In, ast.NotIn)) or not isinstance(value, (list, tuple, set)):
+    elif not isinstance(operator, (ast.In, ast.NotIn)) or not isinstance(value, list):
         return None
-    return frozenset(map(str, value)), isinstance(operator, (ast.Eq, ast.In))
+    if not all(isinstance(one, str) and UNKNOWN_PART not in one for one in value):
+        return None
+    return frozenset(value), isinstance(operator, (ast.Eq, ast.In))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.revision_scripts.script_names import Call
-from websauna_migrate.revision_scripts.written_types import (
+from websauna_migrate.revision_scripts.written_operations import (
     Operation,
     batch_key,
     everything,

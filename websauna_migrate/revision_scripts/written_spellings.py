@@ -14,7 +14,7 @@ from websauna_migrate.planning.accesses import Key
 from websauna_migrate.revision_scripts.script_names import Call, Names
 from websauna_migrate.revision_scripts.script_runs import dialects_of
 from websauna_migrate.revision_scripts.script_tree import parse_script
-from websauna_migrate.revision_scripts.written_types import Operation, batch_key, may_change
+from websauna_migrate.revision_scripts.written_operations import Operation, batch_key, may_change
 
 #: Texts by the names of SQLAlchemy's dialects; that for all others by an empty name.
 Spellings = Mapping[str, str]

@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import ast
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy.dialects.postgresql import ENUM
 from sqlalchemy.types import Boolean, SchemaType, TypeEngine
 
 from websauna_migrate.planning.accesses import Key
-from websauna_migrate.revision_scripts.script_names import Call, Names, walk_scope
-from websauna_migrate.revision_scripts.script_runs import (
+from websauna_migrate.revision_scripts.script_names import Call, Names
+from websauna_migrate.revision_scripts.written_operations import (
     CHANGES,
-    FUNCTION,
-    RUN_SQL,
-    Runs,
-    runs_of,
+    Operation,
+    batch_key,
+    everything,
+    may_change,
+    running_on,
 )
-from websauna_migrate.revision_scripts.script_tree import parse_script
-from websauna_migrate.revision_scripts.sql_text import UNKNOWN_PART
-
-
-class Operation(NamedTuple):
-    """A call of an operation.
-
-    :ivar batch: schema and table of its batch
-    :ivar runs: on which databases it runs, and whether it surely does
-    """
-
-    call: Call
-    name: str
-    batch: tuple[object, object]
-    runs: Runs
-
 
 #: Types by table and column.
 Types = dict[Key, dict[str, "TypeEngine[object]"]]
@@ -47,100 +31,6 @@ class NotKnown(Exception):
 
 #: Those that change no column.
 UNTYPED = frozenset({"create_check_constraint", "create_index", "drop_constraint", "drop_index"})
-
-#: SQL that changes rows alone.
-ROWS = re.compile(r"\s*(INSERT|UPDATE|DELETE|SELECT)\b", re.IGNORECASE)
-
-#: SQL that changes a sequence alone, also as scripts have it that were written elsewhere.
-SEQUENCE = re.compile(
-    r"ALTER SEQUENCE\b[^;]*$|DO \$\$ DECLARE found text; BEGIN SELECT pg_get_serial_sequence\("
-)
-
-#: What makes an element of such.
-ROW_METHODS = ("insert", "update", "delete", "select")
-
-#: SQL that changes more of a table than what it names.
-WHOLE = re.compile(
-    r"\b(CREATE|DROP) TABLE\b|\bRENAME\b(?! (COLUMN|CONSTRAINT|INDEX)\b)", re.IGNORECASE
-)
-
-
-def may_change(
-    call: Call, name: str, batch: tuple[object, object]
-) -> Callable[[str, str], bool] | None:
-    """Return what an operation may change that it does not say in a way that is understood.
-
-    :returns: tells it of the names of a table, and of its column, constraint or index; ``None``
-        where the operation says all
-    """
-    if name == FUNCTION:
-        return everything
-    if name in RUN_SQL:
-        sql = call.value(0, "sqltext", "statement")
-        if changes_rows(call) or (isinstance(sql, str) and SEQUENCE.match(sql)):
-            return None
-        if not isinstance(sql, str) or UNKNOWN_PART in sql:
-            return everything
-        words = {*re.findall(r"\w+", sql)}
-        whole = WHOLE.search(sql) is not None
-        return lambda table, part: part in words or (whole and table in words)
-    if name == "batch_alter_table":
-        # SQLite's new table is made from what these say.
-        key = batch_key(call, batch)
-        table = None if key is None else key[1]
-        made = {"copy_from", "reflect_args", "reflect_kwargs"} & call.keywords.keys() or call.open
-        return (lambda name, part: table in (None, name)) if made else None
-    if name not in CHANGES:
-        return None
-    place, part_place, words_of = CHANGES[name]
-    key = batch_key(call, batch, place)
-    part_place = 0 if batch[1] is not None and part_place is not None else part_place
-    given = None if part_place is None else call.value(part_place, *words_of)
-    if name == "drop_index" and key is None and isinstance(given, str):
-        # It need not say its table.
-        return lambda table, part: part == given
-    if key is None:
-        return everything
-    said = call.args[0 if batch[1] is not None else 1 :]
-    unknown = part_place is not None and not isinstance(given, str)
-    if (
-        unknown
-        or call.open
-        or (name == "add_column" and not all(isinstance(one, ast.Call) for one in said))
-    ):
-        return lambda table, part: table == key[1]
-    if name == "drop_column":
-        return lambda table, part: (table, part) == (key[1], given)
-    return None
-
-
-def running_on(
-    dialects: Collection[str], operations: Iterable[Operation]
-) -> Iterator[tuple[Operation, Callable[[str, str], bool] | None]]:
-    """Yield the operations that may run on a database, with what :func:`may_change` says of each.
-
-    :param dialects: the names of SQLAlchemy's dialects that run on it
-    """
-    for one in operations:
-        if one.runs.may_run(dialects):
-            yield one, may_change(one.call, one.name, one.batch)
-
-
-def everything(table: str, part: str) -> bool:
-    """Tell that an operation may change any part of any table."""
-    return True
-
-
-def changes_rows(call: Call) -> bool:
-    """Tell whether a call runs SQL that changes rows alone: as text, or an element."""
-    sql = call.value(0, "sqltext", "statement")
-    if isinstance(sql, str):
-        return ROWS.match(sql) is not None and ";" not in sql.rstrip("; \n")
-    node = call.get(0, "sqltext", "statement")
-    return node is not None and any(
-        getattr(one, "attr", getattr(one, "id", None)) in ROW_METHODS
-        for one in ast.walk(call.names.resolve(node))
-    )
 
 
 def written_types(operations: Iterable[Operation]) -> Types:
@@ -217,59 +107,6 @@ def forget(found: Types, changes: Callable[[str, str], bool]) -> None:
     for key, types in found.items():
         for one in [one for one in types if changes(key[1], one)]:
             del types[one]
-
-
-def operations_in(scripts: Iterable[str]) -> Iterator[Operation]:
-    """Yield the calls of operations in the upgrades of scripts.
-
-    :param scripts: their sources, in the order in which they are applied
-    """
-    for source in scripts:
-        tree = parse_script(source, "<script>")
-        names = Names(tree.body)
-        for function in tree.body:
-            if isinstance(function, ast.FunctionDef) and function.name == "upgrade":
-                yield from calls_in(function, names)
-
-
-def calls_in(function: ast.FunctionDef, names: Names) -> Iterator[Operation]:
-    """Yield the calls of operations in their order."""
-    #: Tables by calls; batches of several tables may have one name.
-    batches: dict[ast.Call, tuple[object, object]] = {}
-    for node in walk_scope(function.body):
-        for item in node.items if isinstance(node, ast.With) else ():
-            if isinstance(item.context_expr, ast.Call) and isinstance(item.optional_vars, ast.Name):
-                call = Call(item.context_expr, names)
-                key = (call.value(None, "schema"), call.value(0, "table_name"))
-                batches.update(dict.fromkeys(calls_of(node, item.optional_vars.id), key))
-    for node, name, runs in runs_of(function, names, batches):
-        yield Operation(Call(node, names), name, batches.get(node, (None, None)), runs)
-
-
-def calls_of(node: ast.AST, owner: str) -> Iterator[ast.Call]:
-    """Yield the calls of the methods of a name."""
-    for one in ast.walk(node):
-        if (
-            isinstance(one, ast.Call)
-            and isinstance(one.func, ast.Attribute)
-            and isinstance(one.func.value, ast.Name)
-            and one.func.value.id == owner
-        ):
-            yield one
-
-
-def batch_key(call: Call, batch: tuple[object, object], place: int = 0) -> Key | None:
-    """Return schema and name of the table that an operation is for; ``None`` if it is not known.
-
-    :param batch: those of its batch, if it is one of a batch
-    :param place: that of the table's name among the arguments
-    """
-    in_batch = batch[1] is not None
-    names = ("table_name", "old_table_name")
-    schema, table = batch if in_batch else (call.value(None, "schema"), call.value(place, *names))
-    if not isinstance(table, str) or not (schema is None or isinstance(schema, str)):
-        return None
-    return schema, table
 
 
 def note(found: Types, call: Call, name: str, table: tuple[object, object]) -> None:

@@ -14,6 +14,7 @@ from websauna_migrate.database.engines import driver_of
 from websauna_migrate.database.servers import Server
 from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
+from websauna_migrate.revision_scripts.script_names import Names
 from websauna_migrate.revision_scripts.script_runs import dialects_of
 from websauna_migrate.runs.failures import NotAtomic
 from websauna_migrate.runs.sqlite_statements import BEGINS, ENDS
@@ -102,7 +103,7 @@ def obstacles(path: Path, direction: str, server: Server) -> Iterator[str]:
     body = [
         one for one in tree.body if not (isinstance(one, ast.FunctionDef) and one.name == other)
     ]
-    nodes = [*nodes_on(server.kind, body)]
+    nodes = [*nodes_on(server.kind, body, Names(tree.body))]
     # A docstring, or any text that is a statement by itself.
     unused = {node.value for node in nodes if isinstance(node, ast.Expr)}
     texts = [
@@ -126,17 +127,22 @@ def obstacles(path: Path, direction: str, server: Server) -> Iterator[str]:
             yield f"line {constant.lineno} has {' '.join(match.group().upper().split())}"
 
 
-def nodes_on(database: str, body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Yield the nodes of statements, without what surely does not run on a database."""
+def nodes_on(database: str, body: Iterable[ast.AST], names: Names) -> Iterator[ast.AST]:
+    """Yield the nodes of statements, without what surely does not run on a database.
+
+    :param names: those of the script, or of a function in it
+    """
     for node in body:
-        test = dialects_of(node.test) if isinstance(node, ast.If) else None
+        test = dialects_of(node.test, names) if isinstance(node, ast.If) else None
         if isinstance(node, ast.If) and test is not None:
             taken = node.body if (database in test[0]) is test[1] else node.orelse
-            yield from nodes_on(database, taken)
+            yield from nodes_on(database, taken, names)
             if taken and isinstance(taken[-1], ast.Return):
                 return
         else:
             yield node
+            inner = Names(node.body, names) if isinstance(node, ast.FunctionDef) else names
             for _, value in ast.iter_fields(node):
                 parts = value if isinstance(value, list) else [value]
-                yield from nodes_on(database, (one for one in parts if isinstance(one, ast.AST)))
+                inside = (one for one in parts if isinstance(one, ast.AST))
+                yield from nodes_on(database, inside, inner)

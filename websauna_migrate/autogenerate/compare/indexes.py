@@ -32,7 +32,7 @@ from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.mysql import is_numbered
 from websauna_migrate.models.model_sql import final_name
 from websauna_migrate.models.sqlalchemy_internals import is_created
-from websauna_migrate.revision_scripts.written_types import Operation
+from websauna_migrate.revision_scripts.written_operations import Operation
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector

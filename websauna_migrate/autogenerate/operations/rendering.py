@@ -39,6 +39,7 @@ from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.revision_scripts.script_files import script_text
+from websauna_migrate.revision_scripts.written_operations import Operation
 from websauna_migrate.revision_scripts.written_spellings import (
     Place,
     Written,
@@ -47,7 +48,7 @@ from websauna_migrate.revision_scripts.written_spellings import (
     rename_table,
     written_spellings,
 )
-from websauna_migrate.revision_scripts.written_types import Operation, Types, written_types
+from websauna_migrate.revision_scripts.written_types import Types, written_types
 
 #: Functions without arguments that SQLAlchemy spells for each database.
 PORTABLE_FUNCTIONS = frozenset(

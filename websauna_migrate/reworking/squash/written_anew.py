@@ -40,7 +40,8 @@ from websauna_migrate.models.sqlalchemy_internals import escaped
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.revision_scripts.script_parts import ScriptParts
-from websauna_migrate.revision_scripts.written_types import operations_in, written_types
+from websauna_migrate.revision_scripts.written_operations import operations_in
+from websauna_migrate.revision_scripts.written_types import written_types
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.runs.base_service import Service
 
