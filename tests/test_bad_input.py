@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -204,14 +205,36 @@ def test_a_folder_of_an_sqlite_file_that_does_not_exist(foo: Workshop, tmp_path:
     assert str(caught.value).endswith("Check that its folder exists and that you may write there.")
 
 
-def test_a_driver_that_is_not_installed(foo: Workshop) -> None:
-    service = foo.service("postgresql+pg8000://someone@127.0.0.1/none")
+@pytest.mark.parametrize(
+    ("dialect", "module", "wanted"),
+    [
+        ("postgresql", "psycopg2", '"websauna_migrate[postgresql-binary]"'),
+        ("postgresql+psycopg2", "psycopg2", '"websauna_migrate[postgresql-binary]"'),
+        ("postgresql+psycopg", "psycopg", '"websauna_migrate[postgresql-psycopg]"'),
+        ("postgresql+pg8000", "pg8000", "pg8000"),
+        ("mysql", "MySQLdb", '"websauna_migrate[mysql]"'),
+        ("mysql+pymysql", "pymysql", '"websauna_migrate[mysql]"'),
+        ("mysql+mysqldb", "MySQLdb", "mysqlclient"),
+        ("oracle+oracledb", "oracledb", "oracledb"),
+    ],
+)
+def test_a_driver_that_is_not_installed(
+    foo: Workshop, monkeypatch: pytest.MonkeyPatch, dialect: str, module: str, wanted: str
+) -> None:
+    for one in ("psycopg2", "psycopg", "pymysql", "MySQLdb"):
+        monkeypatch.setitem(sys.modules, one, None)  # type: ignore[arg-type]
+    service = foo.service(f"{dialect}://someone@127.0.0.1/none")
     with pytest.raises(DatabaseFailure) as caught:
         service.upgrade()
-    assert str(caught.value) == (
-        'Cannot use the database "postgresql+pg8000://someone@127.0.0.1/none": the driver "pg8000" '
-        'is not installed.\nInstall it: pip install "websauna_migrate[postgresql-binary]"'
-    )
+    message = str(caught.value)
+    assert f'the driver "{module}" is not installed.\nInstall it: pip install {wanted}' in message
+
+
+def test_a_dialect_of_an_older_name(foo: Workshop) -> None:
+    service = foo.service("postgres://someone@127.0.0.1/none")
+    with pytest.raises(DatabaseFailure) as caught:
+        service.upgrade()
+    assert str(caught.value).endswith("Its name is postgresql: correct the setting sqlalchemy.url.")
 
 
 def test_a_url_without_a_driver_takes_the_one_that_is_installed(

@@ -26,8 +26,17 @@ from websauna_migrate.database.startup import retry_connecting
 #: their start, so that two writers never fail half way.
 WRITES = "websauna_migrate_writes"
 
-#: The extra that brings each database's driver.
+#: The extra that brings a driver for each database.
 DRIVER_EXTRAS = {"postgresql": "postgresql-binary", "mysql": "mysql", "mariadb": "mysql"}
+
+#: What is to be installed for a driver's module, where it has another name.
+DRIVER_DISTRIBUTIONS = {
+    "psycopg2": '"websauna_migrate[postgresql-binary]"',
+    "psycopg": '"websauna_migrate[postgresql-psycopg]"',
+    "pymysql": '"websauna_migrate[mysql]"',
+    "MySQLdb": "mysqlclient",
+    "mysql": "mysql-connector-python",
+}
 
 
 #: Options of drivers that hold a password, a key, or a whole connection string with one.
@@ -124,20 +133,29 @@ def open_engine(url: URL, options: Mapping[str, object], **arguments: Any) -> En
     :param arguments: further arguments of ``create_engine``
     :raises DatabaseFailure: if the URL's dialect or driver is not installed, or an option is wrong
     """
+    names_driver = "+" in url.drivername
     url = with_installed_driver(with_synchronous_driver(url))
     try:
         return engine_from_config({**options, "sqlalchemy.url": url}, **arguments)
     except NoSuchModuleError:
+        known = {"postgres": "Its name is postgresql: correct the setting sqlalchemy.url."}
         raise unreachable(
             safe_url(url),
             f'SQLAlchemy knows no dialect "{url.drivername}".',
-            "Correct the setting sqlalchemy.url, or install the dialect's distribution.",
+            known.get(
+                url.get_backend_name(),
+                "Correct the setting sqlalchemy.url, or install the dialect's distribution.",
+            ),
         ) from None
     except ModuleNotFoundError as exc:
-        extra = DRIVER_EXTRAS.get(url.get_backend_name())
-        hint = f'pip install "websauna_migrate[{extra}]"' if extra else f"pip install {exc.name}"
+        extra = None if names_driver else DRIVER_EXTRAS.get(url.get_backend_name())
+        module = str(exc.name).partition(".")[0]
+        distribution = DRIVER_DISTRIBUTIONS.get(module, module)
+        wanted = f'"websauna_migrate[{extra}]"' if extra else distribution
         raise unreachable(
-            safe_url(url), f'the driver "{exc.name}" is not installed.', f"Install it: {hint}"
+            safe_url(url),
+            f'the driver "{exc.name}" is not installed.',
+            f"Install it: pip install {wanted}",
         ) from exc
     except Exception as exc:
         # What a dialect makes of the options is its own code.
