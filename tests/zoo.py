@@ -571,6 +571,11 @@ def quoted_names(metadata: MetaData, version: int) -> None:
 
 
 @feature()
+def apostrophe_names(metadata: MetaData, version: int) -> None:
+    simple(metadata, "it's", Column("o'clock", sa.Integer, index=True, server_default="3"))
+
+
+@feature()
 def unicode_names(metadata: MetaData, version: int) -> None:
     simple(metadata, "größe", Column("länge", sa.Integer, server_default="3"))
 

@@ -237,3 +237,68 @@ def checks_written_otherwise(metadata: MetaData, version: int) -> None:
 
 
 tables("t_other_words", checks_written_otherwise)
+
+
+def types_of_columns_change(metadata: MetaData, version: int) -> None:
+    """Columns get a type that gets a value, or give it up, one for a new type."""
+    first = version == 1
+    type_ = sa.Enum("a", "b" if first else "c", "d", name="t_over_e")
+    simple(
+        metadata,
+        "t_over",
+        Column("stays", type_, server_default="a"),
+        Column("joins", sa.String(9) if first else type_, server_default="b" if first else "c"),
+        Column("leaves", type_ if first else sa.String(9), server_default="b"),
+    )
+    other = sa.Enum("b", "x", name="t_over_other")
+    simple(metadata, "t_over_new", Column("x", type_ if first else other, server_default="b"))
+
+
+tables(
+    "t_enum_over",
+    types_of_columns_change,
+    rows="INSERT INTO t_over (id, joins) VALUES (1, 'd'); INSERT INTO t_over_new (id) VALUES (1)",
+)
+
+
+def value_of_what_goes(metadata: MetaData, version: int) -> None:
+    """A value goes from a type with a table, and with a column, whose default it is."""
+    first = version == 1
+    type_ = sa.Enum(*("a", "b")[: 3 - version], name="t_value_goes_e")
+    more = [Column("y", type_, server_default="b")] if first else []
+    simple(metadata, "t_value_goes", Column("x", type_, server_default="a"), *more)
+    if first:
+        simple(metadata, "t_value_gone", Column("x", type_, server_default="b"))
+
+
+tables("t_value_goes", value_of_what_goes, rows="INSERT INTO t_value_goes (id) VALUES (1)")
+
+
+def array_of_type(metadata: MetaData, version: int) -> None:
+    """A column becomes an array of a type that gets a value, and another one is none any more."""
+    type_ = sa.Enum(*("a", "b", "c")[: version + 1], name="t_array_of_e")
+    plain, typed = sa.ARRAY(sa.Text), sa.ARRAY(type_)
+    columns = (typed, plain) if version == 1 else (plain, typed)
+    simple(metadata, "t_array_of", *map(Column, ("x", "y"), columns), Column("z", type_))
+
+
+tables(
+    "t_array_of",
+    array_of_type,
+    "postgresql",
+    rows="INSERT INTO t_array_of (id, x, y, z) VALUES (1, '{a}', '{b}', 'a')",
+)
+
+
+def name_of_primary_key(metadata: MetaData, version: int) -> None:
+    """A UNIQUE constraint takes over the name of the primary key, which becomes another one."""
+    name = "t_name_of_key"
+    unique = [sa.UniqueConstraint("a", name=name)] if version == 2 else []
+    key = sa.PrimaryKeyConstraint("a", name=name)
+    if version == 2:
+        key = sa.PrimaryKeyConstraint("b", name=f"{name}_new")
+    columns = [Column(one, sa.Integer, nullable=False, autoincrement=False) for one in "ab"]
+    Table("t_key_name", metadata, *columns, key, *unique)
+
+
+tables("t_key_name", name_of_primary_key, rows="INSERT INTO t_key_name (a, b) VALUES (1, 2)")

@@ -191,7 +191,8 @@ class Reading:
         collation, storage, compression, target, options, foreign, local, comment = row[10:18]
         constraint, definition = row[18:]
         for own in self.owned.get((schema, table, name), ()):
-            if default in (f"nextval('{own}'::regclass)", f"nextval({own!r}::regclass)"):
+            quoted = own.replace("'", "''")
+            if default == f"nextval('{quoted}'::regclass)":
                 default = OWN
         if re.fullmatch(r".*_not_null\d*", str(constraint), re.DOTALL):
             # The server's own, maybe by a name that the column or table had before.

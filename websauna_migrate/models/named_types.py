@@ -41,15 +41,7 @@ class ModelType:
 
 def named_types(declared: TypeEngine[Any]) -> Iterator[NamedType]:
     """Yield the named types inside a column's type, those first that others need."""
-    if not may_be_named(declared):
-        return
-    try:
-        actual: object = declared.dialect_impl(POSTGRESQL)
-    except Exception:
-        # A type made for another database may refuse this one; then it is no type of this one.
-        return
-    while isinstance(actual, TypeDecorator):
-        actual = actual.impl_instance
+    actual = actual_type(declared)
     if isinstance(actual, ARRAY):
         yield from named_types(actual.item_type)
     elif isinstance(actual, postgresql.DOMAIN):
@@ -57,6 +49,25 @@ def named_types(declared: TypeEngine[Any]) -> Iterator[NamedType]:
         yield actual
     elif isinstance(actual, postgresql.ENUM) and actual.name is not None:
         yield actual
+
+
+def is_array(declared: TypeEngine[Any]) -> bool:
+    """True if a column's type is an array on PostgreSQL."""
+    return isinstance(actual_type(declared), ARRAY)
+
+
+def actual_type(declared: TypeEngine[Any]) -> object:
+    """Return what a column's type is on PostgreSQL; ``None`` if it has no named type there."""
+    if not may_be_named(declared):
+        return None
+    try:
+        actual: object = declared.dialect_impl(POSTGRESQL)
+    except Exception:
+        # A type made for another database may refuse this one; then it is no type of this one.
+        return None
+    while isinstance(actual, TypeDecorator):
+        actual = actual.impl_instance
+    return actual
 
 
 def type_key(named: NamedType) -> Key:

@@ -128,9 +128,6 @@ class ConstraintComparison:
             if self.comes_with_its_column(model) or not self.included(old, model, new):
                 continue
             present = [side for side in (old, new) if side is not None]
-            if all(is_plain_key(side) for side in present):
-                found += [self.key_change(side, added=side is new) for side in present]
-                continue
             if any(needs_words(side) for side in present):
                 # Both by statements, for a batch would send the one before the other.
                 found += [self.by_definition(side, added=side is new) for side in present]
@@ -165,6 +162,8 @@ class ConstraintComparison:
 
     def removal(self, fact: Fact) -> list[ops.MigrateOperation]:
         """Return the operation that drops a constraint; SQLite's unnamed CHECK is left out."""
+        if is_plain_key(fact):
+            return [self.key_change(fact, added=False)]
         if fact.server_named and self.dialect == "sqlite" and kind_of(fact) == "check":
             self.lost += [text for text in self.unnamed if self.reads(text, fact)]
             return []
@@ -223,6 +222,8 @@ class ConstraintComparison:
 
     def addition(self, fact: Fact, model: Constraint | None) -> list[ops.MigrateOperation]:
         """Return the operation that adds a constraint of the models."""
+        if is_plain_key(fact):
+            return [self.key_change(fact, added=True)]
         if isinstance(model, CheckConstraint):
             operation = check_addition(self.context, self.table, model)
             if operation.constraint_name is None:

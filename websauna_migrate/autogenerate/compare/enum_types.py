@@ -17,12 +17,14 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeEngine
 
+from websauna_migrate.alembic_adapter.autogenerate_internals import columns_that_come_back
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.compare.domains import domain_changes, domain_drop
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, columns_in
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
-from websauna_migrate.autogenerate.operations.enum_change import EnumChange, constant
+from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, single
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
@@ -32,7 +34,7 @@ from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.postgresql import quote_name
-from websauna_migrate.models.named_types import ModelType, NamedType, named_types
+from websauna_migrate.models.named_types import ModelType, NamedType, is_array, named_types
 from websauna_migrate.models.sqlalchemy_internals import types_of_metadata
 from websauna_migrate.planning.revisions import Revision
 
@@ -79,17 +81,22 @@ class NamedTypes:
             == self.owned.package
         }
         used = self.used_by(upgrade)
-        operations: list[ScriptOp] = []
+        changes: list[ScriptOp] = []
         for key, found in mine.items():
             if self.exists(key):
                 change = self.change(key, found, upgrade)
                 if change is not None:
-                    operations.append(change)
+                    changes.append(change)
             elif key in used or self.on_postgresql or self.was_another(found):
                 self.coming[key] = found
         going = self.unused(model) if self.for_postgresql else {}
         renamed = [*self.renamed(mine, used, going)]
-        operations += [creation(key, found) for key, found in self.coming.items()]
+        # A column may go over from a type that changes to a new one; a new domain may be of one.
+        enums = {key: one for key, one in self.coming.items() if isinstance(one.type, sa.Enum)}
+        domains = {key: one for key, one in self.coming.items() if key not in enums}
+        operations = [creation(key, one) for key, one in enums.items()]
+        operations += changes
+        operations += [creation(key, one) for key, one in domains.items()]
         operations += domain_changes(self.owned.package, mine, self.found)
         operations += renamed
         self.going = {*going}
@@ -291,7 +298,16 @@ class NamedTypes:
         before: Sequence[str] | None = (
             enum_values(type_) if type_ is not None and type_.kind == "enum type" else None
         )
-        covered = covered_changes(upgrade, key, self.owned)
+        columns = [
+            column
+            for column in found.columns
+            if self.owned.owner_of(column.table.schema, column.table.name) == self.owned.package
+        ]
+        there = self.facts(columns)
+        new = [column for column in columns if not self.has_already(column, key, there)]
+        columns = [column for column in columns if column not in new]
+        names = {(*self.owned.key_of(column.table), column.name) for column in columns}
+        covered = covered_changes(upgrade, key, self.owned, names)
         if before is None:
             before = next(
                 (
@@ -304,14 +320,6 @@ class NamedTypes:
         if before is None or tuple(before) == found.values:
             return None
         remove_changes(upgrade, covered)
-        columns = [
-            column
-            for column in found.columns
-            if self.owned.owner_of(column.table.schema, column.table.name) == self.owned.package
-        ]
-        there = self.facts(columns)
-        new = [column for column in columns if (column.table.name, column.name) not in there]
-        columns = [column for column in columns if (column.table.name, column.name) in there]
         change = EnumChange(
             key,
             tuple(before),
@@ -321,9 +329,65 @@ class NamedTypes:
             self.facts(columns),
             in_keys=self.in_keys(columns),
             new_columns=new,
+            at_once=(
+                any((column.table.name, column.name) in there for column in new),
+                any(self.loses(op, key) for op in single(upgrade)),
+            ),
         )
         follow(upgrade, change)
         return change
+
+    def has_already(
+        self, column: Column[Any], key: Key, there: Mapping[tuple[str, str], ReflectedColumn]
+    ) -> bool:
+        """Tell whether a column of the models has a type in the database, under any values.
+
+        Elsewhere than in PostgreSQL scripts tell what is not a string of another kind.
+
+        :param there: the columns that the database has, by table and name
+        """
+        name = (column.table.name, column.name)
+        if name not in there:
+            return False
+        type_ = self.type_before(self.owned.key_of(column.table), column.name, there[name]["type"])
+        if type_ is None:
+            return True
+        return self.is_of(type_, key) and is_array(type_) == is_array(column.type)
+
+    def loses(self, op: ops.MigrateOperation, key: Key) -> bool:
+        """Tell whether an operation takes from a type what may need a value on the way back.
+
+        That is a column which gets another type, or which goes with a server default.
+        """
+        if isinstance(op, ops.AlterColumnOp):
+            old = self.type_before(self.owned.key_of(op), op.column_name, op.existing_type)
+            new = op.modify_type
+            return new is not None and self.is_of(old, key) and not self.is_of(new, key)
+        if not isinstance(op, (ops.DropColumnOp, ops.DropTableOp)):
+            return False
+        columns = (
+            [op.to_column()] if isinstance(op, ops.DropColumnOp) else columns_that_come_back(op)
+        )
+        return any(
+            column.server_default is not None
+            and self.is_of(self.type_before(self.owned.key_of(op), column.name, column.type), key)
+            for column in columns
+        )
+
+    def type_before(
+        self, table: Key, column: str, reflected: TypeEngine[Any] | None
+    ) -> TypeEngine[Any] | None:
+        """Return the type of a column of the database; elsewhere than on PostgreSQL by scripts.
+
+        :param reflected: the one that the database tells
+        """
+        if self.on_postgresql:
+            return reflected
+        return self.owned.written_types.get(table, {}).get(column)
+
+    def is_of(self, type_: TypeEngine[Any] | None, key: Key) -> bool:
+        """Tell whether a type is, or is made of, a named one."""
+        return type_ is not None and any(self.key_of(one) == key for one in named_types(type_))
 
     def in_keys(self, columns: Iterable[Column[Any]]) -> bool:
         """Tell whether one of some columns is at an end of a foreign key."""
@@ -374,14 +438,21 @@ def creation(key: Key, found: ModelType) -> ScriptOp:
 
 
 def covered_changes(
-    upgrade: ops.UpgradeOps, key: Key, owned: PackageObjects
+    upgrade: ops.UpgradeOps,
+    key: Key,
+    owned: PackageObjects,
+    columns: Collection[tuple[str | None, str, str]],
 ) -> list[ops.AlterColumnOp]:
-    """Return the changes of columns from one form of an enum type to another."""
+    """Return the changes of columns from one form of an enum type to another.
+
+    :param columns: those that have the type, by schema, table and name
+    """
     return [
         op
         for op in single(upgrade)
         if isinstance(op, ops.AlterColumnOp)
         and op.modify_type is not None
+        and (*owned.key_of(op), op.column_name) in columns
         and any(
             (owned.normal(type_.schema), str(type_.name)) == key
             for type_ in named_types(op.modify_type)
@@ -404,7 +475,7 @@ def follow(upgrade: ops.UpgradeOps, change: EnumChange) -> None:
                 op.existing_type = columns[op.table_name, op.column_name].type
                 if op.modify_server_default is False:
                     continue
-                old = constant(str(getattr(op.existing_server_default, "arg", "")))
+                old = change.constant(str(getattr(op.existing_server_default, "arg", "")))
                 new = str(getattr(op.modify_server_default, "arg", ""))
                 if old is not None and renamed.get(old) == new:
                     op.existing_server_default = op.modify_server_default

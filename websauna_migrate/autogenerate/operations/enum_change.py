@@ -56,12 +56,15 @@ class EnumChange(ScriptOp):
         *,
         in_keys: bool = False,
         new_columns: Sequence[Column[Any]] = (),
+        at_once: tuple[bool, bool] = (False, False),
     ) -> None:
         """Keep the change.
 
         :param facts: what the columns are in the database now, by table and name
         :param in_keys: true if one of the columns is at an end of a foreign key
-        :param new_columns: the package's columns of the type that the database does not have yet
+        :param new_columns: the package's columns that get the type, new ones and others
+        :param at_once: true if other columns get the type in the same script, there and on the way
+            back: their rows and defaults may have the new values
         """
         self.key = key
         self.before = before
@@ -74,6 +77,7 @@ class EnumChange(ScriptOp):
         self.defaults: dict[tuple[str, str], Defaults] = {}
         self.in_keys = in_keys
         self.new_columns = new_columns
+        self.at_once = at_once
         super().__init__(("change_type", *key, before, after), self.lines, self.lines)
 
     def reverse(self) -> EnumChange:
@@ -86,6 +90,7 @@ class EnumChange(ScriptOp):
             self.columns,
             self.facts,
             in_keys=self.in_keys,
+            at_once=self.at_once[::-1],
         )
         back.defaults = {column: (new, old) for column, (old, new) in self.defaults.items()}
         back.computed = self.computed
@@ -208,6 +213,8 @@ class EnumChange(ScriptOp):
 
         PostgreSQL refuses to use it there, unless the type itself is new.
         """
+        if self.at_once[0]:
+            return bool(added)
         texts = [f"'{getattr(new, 'arg', '')}'" for _, new in self.defaults.values()]
         for column in (*self.columns, *self.new_columns):
             default = column.server_default
@@ -300,7 +307,7 @@ class EnumChange(ScriptOp):
         """Return a column's default under the name that it has among some values."""
         if text is None:
             return False
-        value = constant(text)
+        value = self.constant(text)
         if value is None:
             return DefaultClause(sa.text(text))
         if value not in values:
@@ -308,6 +315,17 @@ class EnumChange(ScriptOp):
             names.update({new: old for old, new in self.renamed})
             value = names.get(value, value)
         return DefaultClause(value)
+
+    def constant(self, sql: str) -> str | None:
+        """Return the value of a string constant, which MariaDB writes with two backslashes for one.
+
+        ``None`` for anything else.
+        """
+        value = constant(sql)
+        values = {*self.before, *self.after}
+        if value is None or value in values or (plain := value.replace("\\\\", "\\")) not in values:
+            return value
+        return plain
 
     def with_values(self, values: Sequence[str]) -> sa.Enum:
         """Return the type with other values."""

@@ -34,7 +34,7 @@ def free_values(upgrade: ops.UpgradeOps, owned: PackageObjects) -> None:
     tables |= {
         owned.key_of(op)
         for op in single(upgrade)
-        if isinstance(op, ops.DropColumnOp) and type_of(op.to_column().type, owned) in types
+        if isinstance(op, (ops.DropColumnOp, ops.AlterColumnOp)) and leaves(op, types, owned)
     }
     dropped = tables_with(types, upgrade, owned)
     first: list[ops.MigrateOperation] = []
@@ -109,17 +109,21 @@ def drops_of_values(
 ) -> Iterator[ops.MigrateOperation]:
     """Yield the drops of CHECKs, indexes and columns that may name a value of some types.
 
-    Columns are those that have one of the types, and computed ones with all that is on them.
+    Columns are those that have one of the types, and computed ones with all that is on them. A
+    column that gets another type has the values no longer.
     """
     names = {
         str(op.column_name)
         for op in changes.ops
         if isinstance(op, ops.DropColumnOp)
-        and (is_computed(op.to_column()) or type_of(op.to_column().type, owned) in types)
+        and (is_computed(op.to_column()) or leaves(op, types, owned))
     }
     for op in changes.ops:
         if isinstance(op, ops.DropColumnOp):
             if op.column_name in names:
+                yield op
+        elif isinstance(op, ops.AlterColumnOp):
+            if leaves(op, types, owned):
                 yield op
         elif isinstance(op, ops.DropIndexOp):
             index = op.to_index()
@@ -134,6 +138,18 @@ def drops_of_values(
             on = {*columns_of_drop(op)}
             if op.constraint_type in ("check", "foreignkey") or names & on:
                 yield op
+
+
+def leaves(
+    op: ops.DropColumnOp | ops.AlterColumnOp, types: set[Key], owned: PackageObjects
+) -> bool:
+    """Tell whether a column of one of some types goes, or gets another type."""
+    if isinstance(op, ops.DropColumnOp):
+        return type_of(op.to_column().type, owned) in types
+    if op.modify_type is None:
+        return False
+    old = op.existing_type and type_of(op.existing_type, owned)
+    return old in types and type_of(op.modify_type, owned) != old
 
 
 def type_of(type_: TypeEngine[Any], owned: PackageObjects) -> Key | None:
