@@ -86,6 +86,35 @@ tables(
 )
 
 
+def m_names_of_keys(metadata: MetaData, version: int) -> None:
+    """Fill with foreign keys that exchange their names, and one whose columns change places."""
+    first = version == 1
+    Table("m_names_p", metadata, number(), Column("b", sa.Integer), UniqueConstraint("id", "b"))
+    places = ("x", "y") if first else ("y", "x")
+    keys = [
+        sa.ForeignKeyConstraint([one], ["m_names_p.id"], name=name, ondelete=word)
+        for one, name, word in zip(places, ("m_name_1", "m_name_2"), (None, "CASCADE"), strict=True)
+    ]
+    both = sa.ForeignKeyConstraint(places, ["m_names_p.id", "m_names_p.b"], name="m_name_both")
+    columns = [Column(one, sa.Integer) for one in "xy"]
+    Table("m_names", metadata, number(), *columns, *keys, both)
+
+
+tables("m_names_of_keys", m_names_of_keys, "mariadb", "sqlite")
+
+
+def m_name_of_key(metadata: MetaData, version: int) -> None:
+    """Fill with a UNIQUE constraint and a foreign key, each of which becomes the other one."""
+    simple(metadata, "m_name_p")
+    one, other = ("x", "y") if version == 1 else ("y", "x")
+    unique = UniqueConstraint(one, name=f"m_name_{one}")
+    key = sa.ForeignKeyConstraint([other], ["m_name_p.id"], name=f"m_name_{other}")
+    Table("m_name", metadata, number(), *(Column(c, sa.Integer) for c in "xy"), key, unique)
+
+
+tables("m_name_of_key", m_name_of_key, "mariadb", "sqlite")
+
+
 def changed(name: str, before: Any, after: Any, *on: str) -> None:
     """Register a change of the columns of a table with a row."""
     rows = f"INSERT INTO {name} (id) VALUES (1)"

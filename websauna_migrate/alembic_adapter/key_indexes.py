@@ -54,13 +54,28 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
     drop_index = impl.drop_index
     add_constraint = impl.add_constraint
     create_index = impl.create_index
+    #: Indexes that were those of foreign keys which are dropped, by schema, table and name.
+    left: set[tuple[str | None, str, str]] = set()
 
     def drop_key(const: Constraint, **kw: Any) -> None:
+        name = final_name(const, connection)
         if isinstance(const, UniqueConstraint):
-            replace_before(connection, const.table, final_name(const, connection))
+            replace_before(connection, const.table, name)
         elif isinstance(const, PrimaryKeyConstraint):
             replace_before(connection, const.table, PRIMARY)
+        elif isinstance(const, ForeignKeyConstraint) and own_index(connection, const.table, name):
+            left.add((const.table.schema, str(const.table.name), str(name)))
         drop_constraint(const, **kw)
+
+    def make_room(table: Table, name: str | None) -> None:
+        """Drop an index that stayed behind its foreign key, before its name is taken over."""
+        found = (table.schema, str(table.name), str(name))
+        if found in left:
+            left.remove(found)
+            gone = next((one for one in indexes(connection, table) if one.name == name), None)
+            if gone is not None and not gone.unique:
+                replace_before(connection, table, name)
+                connection.execute(DropIndex(index_of(table, gone.name, gone.columns)))
 
     def drop(index: Index, **kw: Any) -> None:
         if index.table is not None:
@@ -68,6 +83,7 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
         drop_index(index, **kw)
 
     def add_key(const: Constraint, **kw: Any) -> None:
+        make_room(const.table, final_name(const, connection))
         add_constraint(const, **kw)
         if isinstance(const, UniqueConstraint):
             columns = [str(one.name) for one in const.columns]
@@ -80,6 +96,8 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
                 leave_one(connection, const.table, one)
 
     def create(index: Index, **kw: Any) -> None:
+        if index.table is not None:
+            make_room(index.table, final_name(index, connection))
         create_index(index, **kw)
         if index.table is not None:
             columns = [str(getattr(one, "name", "")) for one in index.expressions]
@@ -91,6 +109,15 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
     impl.drop_index = drop  # type: ignore[method-assign]
     impl.add_constraint = add_key  # type: ignore[method-assign]
     impl.create_index = create  # type: ignore[method-assign]
+
+
+def own_index(connection: Connection, table: Table, name: str | None) -> bool:
+    """True if an index of a table has the name and the columns of its foreign key of that name."""
+    keys = dict(foreign_keys(connection, table))
+    return any(
+        one.name == name and one.columns == keys.get(one.name) and not one.unique
+        for one in indexes(connection, table)
+    )
 
 
 def replace_before(connection: Connection, table: Table, name: str | None) -> None:

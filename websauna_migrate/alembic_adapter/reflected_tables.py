@@ -6,6 +6,7 @@ names. So what SQLAlchemy does not see is put right before the batch begins.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ from websauna_migrate.facts.postgresql import check_name
 from websauna_migrate.facts.written_tables import WrittenTable, written_table
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
+#: A constant in quotes.
+STRING = re.compile(r"'(?:[^']|'')*'")
+
 
 def see_all_constraints(impl: DefaultImpl, connection: Connection) -> None:
     """Let an implementation of SQLite complete each table that it reflects for a batch."""
@@ -27,6 +31,7 @@ def see_all_constraints(impl: DefaultImpl, connection: Connection) -> None:
     )
 
     def reflect(inspector: Inspector, table: Table, column_info: ReflectedColumn) -> None:
+        column_info["default"] = in_brackets(column_info["default"])
         reflect_column(inspector, table, column_info)
         without_parameters("columns", [column_info])
         if not event.contains(table, "after_parent_attach", complete):
@@ -40,6 +45,16 @@ def see_all_constraints(impl: DefaultImpl, connection: Connection) -> None:
             correct(table, found)
 
     impl.autogen_column_reflect = reflect  # type: ignore[method-assign]
+
+
+def in_brackets(default: str | None) -> str | None:
+    """Return a default of SQLite's, an expression in the brackets that SQLite leaves out.
+
+    Alembic gives them to others, and takes for a constant what begins and ends as one.
+    """
+    if not default or default[0] not in "'(" or STRING.fullmatch(default):
+        return default
+    return f"({default})"
 
 
 def without_parameters(kind: str, facts: Any) -> Any:

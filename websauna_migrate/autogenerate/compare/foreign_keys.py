@@ -30,6 +30,12 @@ def with_index_drops(
         if isinstance(op, TableChanges)
         for inner in op.ops
     ]
+    names = [
+        (op.schema, op.table_name, name_of(inner))
+        for op in found
+        if isinstance(op, TableChanges)
+        for inner in op.ops
+    ]
     for op in found:
         before: list[ops.MigrateOperation] = []
         after: list[ops.MigrateOperation] = []
@@ -45,15 +51,23 @@ def with_index_drops(
             both = changed.count((op.schema, op.table_name, columns)) > 1
             stays = set(columns) <= {column.name for column in table.columns}
             keys = [one.column_keys for one in table.foreign_key_constraints]
+            # What comes under its name, or comes back, makes room for itself.
+            name = name_of(inner)
+            taken = name is not None and names.count((op.schema, op.table_name, name)) > 1
             # Another key on the same columns uses the index as well.
-            if both or not stays or keys.count(columns) > added:
+            if both or taken or not stays or keys.count(columns) > added:
                 continue
             # What comes before the foreign key is undone behind it.
             (before if added else after).append(
-                index_drop(getattr(inner, "constraint_name", None), op, upgrade=not added)
+                index_drop(name, op, upgrade=not added)
             )
         arranged += [*before, op, *after]
     return arranged
+
+
+def name_of(op: ops.MigrateOperation) -> str | None:
+    """Return the name of the constraint or index that an operation adds or drops."""
+    return getattr(op, "constraint_name", None) or getattr(op, "index_name", None)
 
 
 def foreign_key_columns(op: ops.MigrateOperation) -> list[str]:
