@@ -57,6 +57,11 @@ PG_TYPES: dict[str, tuple[Any, Any, str]] = {
     "bit_length": (lambda: postgresql.BIT(4), lambda: postgresql.BIT(8), "B'1010'"),
     "tsvector": (sa.Text, postgresql.TSVECTOR, "'a'"),
     "range": (postgresql.INT4RANGE, postgresql.INT8RANGE, "'[1,3)'"),
+    "range_several": (postgresql.INT4RANGE, postgresql.INT8MULTIRANGE, "'[1,3)'"),
+    "range_empty": (postgresql.TSTZMULTIRANGE, postgresql.TSRANGE, "'{}'"),
+    "boolean_small": (sa.Boolean, sa.SmallInteger, "true"),
+    "numeric_boolean": (lambda: sa.Numeric(4, 2), sa.Boolean, "1"),
+    "bit_boolean": (lambda: postgresql.BIT(1), sa.Boolean, "B'1'"),
     "array_type": (lambda: sa.ARRAY(sa.Integer), lambda: sa.ARRAY(sa.BigInteger), "'{1,2}'"),
     "array_length": (
         lambda: sa.ARRAY(sa.String(5)),

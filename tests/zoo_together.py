@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table
+from sqlalchemy.dialects import postgresql
 
 from zoo import SERVERS, simple
 from zoo_catalogue import tables
@@ -302,3 +303,70 @@ def name_of_primary_key(metadata: MetaData, version: int) -> None:
 
 
 tables("t_key_name", name_of_primary_key, rows="INSERT INTO t_key_name (a, b) VALUES (1, 2)")
+
+
+def more_comes_and_goes(metadata: MetaData, version: int) -> None:
+    """A table comes, and another one goes, of which no operation of Alembic's says all."""
+    simple(metadata, "t_more")
+    name = f"t_more_{version}"
+    table = simple(
+        metadata,
+        name,
+        Column("a", sa.Integer, index=True),
+        Column("b", sa.Text),
+        sa.CheckConstraint("a > 0", name=f"{name}_ck", comment="it's one"),
+        sa.UniqueConstraint("a", "b", name=f"{name}_uq", comment="once"),
+    )
+    for words in (
+        f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {name} ALTER COLUMN b SET STORAGE EXTERNAL",
+        f"COMMENT ON INDEX ix_{name}_a IS 'of an index'",
+    ):
+        sa.event.listen(table, "after_create", sa.DDL(words))
+
+
+tables("t_more_comes", more_comes_and_goes, "postgresql")
+
+
+def commented_anew(metadata: MetaData, version: int) -> None:
+    """Constraints with comments change, and one comes; a primary key gets a name and a comment."""
+    key = [sa.PrimaryKeyConstraint("id", name="t_anew_key", comment="key")] if version == 2 else []
+    new = [sa.CheckConstraint("a < 99", name="t_anew_new", comment="new")] if version == 2 else []
+    action = "CASCADE" if version == 2 else None
+    simple(
+        metadata,
+        "t_anew",
+        Column("a", sa.Integer),
+        sa.CheckConstraint(f"a >= {version}", name="t_anew_kept", comment="kept"),
+        sa.ForeignKeyConstraint(
+            ["a"], ["t_anew.id"], name="t_anew_fk", comment=f"version {version}", ondelete=action
+        ),
+        *new,
+        *key,
+    )
+
+
+tables("t_anew", commented_anew, "postgresql", rows="INSERT INTO t_anew (id, a) VALUES (2, 2)")
+
+
+def excluded_otherwise(metadata: MetaData, version: int) -> None:
+    """Exclusion constraints change with their column, and become another kind under their name."""
+    first = version == 1
+    column = "r" if first else "s"
+    equal = postgresql.ExcludeConstraint(("t", "="), name="t_excluded_eq", using="btree")
+    simple(
+        metadata,
+        "t_excluded",
+        Column(column, postgresql.INT4RANGE),
+        Column("t", sa.Text),
+        postgresql.ExcludeConstraint((column, "&&"), name="t_excluded_over"),
+        equal if first else sa.UniqueConstraint("t", name="t_excluded_eq"),
+    )
+
+
+tables(
+    "t_excluded",
+    excluded_otherwise,
+    "postgresql",
+    rows="INSERT INTO t_excluded (id, t) VALUES (1, 'x')",
+)

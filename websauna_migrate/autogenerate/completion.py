@@ -10,7 +10,11 @@ from alembic.operations import ops
 from sqlalchemy import Table
 
 from websauna_migrate.alembic_adapter.written_expressions import written_for
-from websauna_migrate.autogenerate.compare.attributes import attribute_changes
+from websauna_migrate.autogenerate.compare.attributes import (
+    attribute_changes,
+    attributes_of_new,
+    created_parts,
+)
 from websauna_migrate.autogenerate.compare.by_hand import changes_by_hand, changes_left, names_of
 from websauna_migrate.autogenerate.compare.columns import (
     add_unsaid,
@@ -73,7 +77,7 @@ from websauna_migrate.autogenerate.operations.ordering import (
     apart_by_database,
     arrange,
     computed_before,
-    statements_behind,
+    statements_apart,
     target_of,
 )
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, single
@@ -163,7 +167,7 @@ class Completion:
         ]
         if self.database == "postgresql":
             free_values(self.upgrade, self.owned)
-            found = [part for op in self.upgrade.ops for part in statements_behind(op)]
+            found = [part for op in self.upgrade.ops for part in statements_apart(op)]
             self.upgrade.ops[:] = found
         say_written_types(self.upgrade.ops, self.owned, self.context, self.renaming.plain)
         self.order_changes()
@@ -291,6 +295,8 @@ class Completion:
         for key, table in self.existing_tables.items():
             if self.database == "postgresql":
                 yield from numbering_changes(key, self.found, first=first)
+                parts = created_parts(key, self.found, upgrade=not first)
+                yield from attributes_of_new(key, parts, upgrade=not first)
                 yield from () if first else attribute_changes(key, self.found)
             elif self.database == "sqlite":
                 unnamed = self.constraints_of(table).unnamed
@@ -308,6 +314,12 @@ class Completion:
                 names = [str(getattr(one, "column_name", "")) for one in inner]
                 yield from column_changes(key, self.found, names, first=first)
                 yield from option_changes(key, self.found) if first else ()
+        if self.database == "postgresql":
+            # What is created in the upgrade is there in the end, what comes back before the rest.
+            whole = ops.DropTableOp if first else ops.CreateTableOp
+            of_side = self.reflection.facts.of if first else self.found.in_models
+            for key in [self.owned.key_of(op) for op in self.upgrade.ops if isinstance(op, whole)]:
+                yield from attributes_of_new(key, of_side(key), upgrade=not first)
 
     def numbers_elsewhere(self) -> Iterator[ScriptOp]:
         """Yield the changes of sequences that this database has none of."""

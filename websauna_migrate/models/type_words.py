@@ -185,9 +185,9 @@ TEXTS = frozenset({"CHAR", "TEXT", "VARCHAR"})
 #: Casts of PostgreSQL besides.
 CASTS = frozenset(
     {
-        *(("BIT", "BIT VARYING"), ("BIT VARYING", "BIT"), ("BOOLEAN", "INTEGER")),
-        *(("CIDR", "INET"), ("INET", "CIDR"), ("INTEGER", "BOOLEAN"), ("JSON", "JSONB")),
-        *(("JSONB", "JSON"), ("MACADDR", "MACADDR8"), ("MACADDR8", "MACADDR")),
+        *(("BIT", "BIT VARYING"), ("BIT VARYING", "BIT")),
+        *(("CIDR", "INET"), ("INET", "CIDR"), ("JSON", "JSONB"), ("JSONB", "JSON")),
+        *(("MACADDR", "MACADDR8"), ("MACADDR8", "MACADDR")),
         *(("INTERVAL", "TIME"), ("TIME", "INTERVAL"), ("TIME", "TIME WITH TIME ZONE")),
         *(("TIME WITH TIME ZONE", "TIME"), ("DATE", "TIMESTAMP"), ("TIMESTAMP", "DATE")),
         *(("DATE", "TIMESTAMP WITH TIME ZONE"), ("TIMESTAMP WITH TIME ZONE", "DATE")),
@@ -207,6 +207,6 @@ def is_castable(old: str, new: str) -> bool:
     return (
         len(either) == 1
         or bool(either & TEXTS)
-        or either <= NUMBERS
+        or either <= NUMBERS | {"BOOLEAN"}
         or (names[0], names[1]) in CASTS
     )

@@ -5,11 +5,13 @@ Alembic has no operation for these. Each is a statement that gives an object the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from websauna_migrate.autogenerate.compare.constraints import sides
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, told
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
+from websauna_migrate.autogenerate.operations.type_change import FURTHER_STEP
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal
 from websauna_migrate.facts.fact import Fact, Value
@@ -30,6 +32,40 @@ def attribute_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
         down = write(one.other, whole, one.left, one.right)
         diff = ("change_attribute", told(one))
         yield statements(diff, [up] if up else [], [down] if down else [])
+
+
+def attributes_of_new(key: Key, facts: Iterable[Fact], *, upgrade: bool) -> Iterator[ScriptOp]:
+    """Yield the statements for what no operation says of the objects that it creates.
+
+    :param key: that of the table, which is one of them or has them
+    :param upgrade: true for what the upgrade creates, false for what the downgrade does
+    """
+    for fact in facts:
+        for (kind, attribute), write in STATEMENTS.items():
+            value = fact.get(attribute)
+            if kind != fact.kind or not value or (kind, attribute) in SAID:
+                continue
+            if (text := write(fact, qualified(key[0], key[1]), value, None)) is not None:
+                up, down = ([text], []) if upgrade else ([], [text])
+                yield statements(FURTHER_STEP, up, down)
+
+
+def created_parts(key: Key, found: FoundDifferences, *, upgrade: bool) -> list[Fact]:
+    """Return the parts of a table that the upgrade creates, or that the downgrade does.
+
+    A constraint or an index that changes is made anew.
+    """
+    parts: dict[tuple[str, str], Fact] = {}
+    for one in found.of(key):
+        kept = one.fact.kind not in ("constraint", "index") or (
+            (one.fact.kind, one.attribute) in STATEMENTS
+        )
+        if one.attribute is not None and kept:
+            continue
+        part = sides(one)[1 if upgrade else 0]
+        if part is not None and part.kind in ("column", "constraint", "index"):
+            parts[part.kind, part.name] = part
+    return [*parts.values()]
 
 
 def set_to(clause: str, absent: str, word: Callable[[str], str] = str) -> Statement:
@@ -134,3 +170,13 @@ STATEMENTS: Mapping[tuple[str, str], Statement] = {
     ("trigger", "comment"): comment("TRIGGER"),
     ("policy", "comment"): comment("POLICY"),
 }
+
+#: What the operations say that create an object, or what is not said of a new one.
+SAID = frozenset(
+    {
+        *(("table", "access method"), ("table", "options"), ("table", "options of TOAST")),
+        *(("table", "persistence"), ("table", "tablespace"), ("index", "tablespace")),
+        *(("constraint", "not valid"), ("constraint", "index options")),
+        ("constraint", "index tablespace"),
+    }
+)

@@ -178,10 +178,14 @@ class ConstraintComparison:
 
     def key_change(self, fact: Fact, *, added: bool) -> KeyChange:
         """Return the operation that adds or drops a primary key."""
-        # MariaDB calls each PRIMARY, and SQLite's may have no name.
-        named = self.dialect in ("postgresql", "sqlite") and not fact.server_named
-        model = final_name(self.table.primary_key, self.connection)
-        name = fact.name if named else model or make_name(str(self.table.name), None, "pkey")
+        name: str | None = fact.name
+        if self.dialect not in ("postgresql", "sqlite"):
+            # MariaDB calls each PRIMARY.
+            name = final_name(self.table.primary_key, self.connection)
+        elif fact.server_named:
+            name = None
+        if name is None:
+            name = make_name(str(self.table.name), None, "pkey")
         return KeyChange(self.table, name, tuple(columns_of(fact)), added=added)
 
     def reads(self, text: str, fact: Fact) -> bool:

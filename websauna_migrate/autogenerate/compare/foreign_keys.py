@@ -58,9 +58,7 @@ def with_index_drops(
             if both or taken or not stays or keys.count(columns) > added:
                 continue
             # What comes before the foreign key is undone behind it.
-            (before if added else after).append(
-                index_drop(name, op, upgrade=not added)
-            )
+            (before if added else after).append(index_drop(name, op, upgrade=not added))
         arranged += [*before, op, *after]
     return arranged
 

@@ -236,17 +236,18 @@ def split_early_and_late(
     return first, middle, last
 
 
-def statements_behind(op: ops.MigrateOperation) -> Iterator[ops.MigrateOperation]:
-    """Yield the changes of a table, and behind them what statements create.
+def statements_apart(op: ops.MigrateOperation) -> Iterator[ops.MigrateOperation]:
+    """Yield what statements drop of a table, its other changes, and what statements create.
 
-    Within a batch a statement would be sent before all that the batch collects.
+    Within a batch a statement would be sent before all that the batch collects, there and on the
+    way back.
     """
     if isinstance(op, TableChanges):
-        late = [one for one in op.ops if isinstance(one, ServerConstraint) and one.added]
-        if late and len(late) < len(op.ops):
-            op.ops[:] = [one for one in op.ops if one not in late]
-            yield op
-            yield part_of(op, [*late])
+        stages: tuple[list[ops.MigrateOperation], ...] = ([], [], [])
+        for one in op.ops:
+            stages[(2 if one.added else 0) if isinstance(one, ServerConstraint) else 1].append(one)
+        if stages[1]:
+            yield from (part_of(op, inner) for inner in stages if inner)
             return
     yield op
 

@@ -25,6 +25,9 @@ from websauna_migrate.facts.postgresql import quote_name
 INTEGERS = frozenset({"SMALLINT", "INTEGER", "BIGINT"})
 
 
+#: Numbers, and bits, that have no cast to and from BOOLEAN.
+OTHER_NUMBER = re.compile(r"(SMALLINT|BIGINT|NUMERIC|FLOAT|REAL|DOUBLE PRECISION|BIT\()[^\[\]]*$")
+
 #: What a further step of a change is, which is told already.
 FURTHER_STEP = ("further_step",)
 
@@ -105,8 +108,10 @@ def conversion(operation: ops.AlterColumnOp) -> str | None:
     column = quote_name(operation.column_name)
     types = [one for one in (operation.existing_type, operation.modify_type) if one is not None]
     if all(isinstance(one, AbstractRange) for one in types):
-        # There is no cast from one kind of range to another.
-        return f"{column}::text::{new}"
+        return range_conversion(column, old, new)
+    if "BOOLEAN" in (old, new) and any(OTHER_NUMBER.match(one) for one in (old, new)):
+        # A truth value is cast to and from INTEGER alone.
+        return f"{column}::integer::{new}"
     if new == "UUID" and old in INTEGERS:
         return f"lpad(to_hex({column}::bigint), 32, '0')::uuid"
     if old == "UUID" and new in INTEGERS:
@@ -126,6 +131,22 @@ def conversion(operation: ops.AlterColumnOp) -> str | None:
     if any(map(has_enum, types)):
         return f"{column}::text{'[]' if new.endswith('[]') and old.endswith('[]') else ''}::{new}"
     return f"{column}::{new}"
+
+
+def range_conversion(column: str, old: str, new: str) -> str:
+    """Return PostgreSQL's expression that converts a range: none is cast to another kind.
+
+    A multirange of several ranges becomes no range: the server names it.
+
+    :param old: the name of the type
+    """
+    several = ["MULTIRANGE" in one for one in (old, new)]
+    if several == [False, True]:
+        return f"('{{' || {column}::text || '}}')::{new}"
+    if several == [True, False]:
+        text = f"(CASE WHEN isempty({column}) THEN 'empty' ELSE btrim({column}::text, '{{}}') END)"
+        return f"{text}::{new}"
+    return f"{column}::text::{new}"
 
 
 def has_enum(type_: TypeEngine[Any]) -> bool:
