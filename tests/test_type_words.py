@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic.operations.ops import AlterColumnOp
 from sqlalchemy.dialects import mysql, postgresql
 
 from runs import engine_of
+from websauna_migrate.autogenerate.operations.column_types import StoredType
+from websauna_migrate.autogenerate.operations.type_change import conversion
 from websauna_migrate.models.type_words import is_castable, one_word
 
 #: Types that hand-written and generated scripts have.
@@ -100,6 +103,12 @@ def test_words_are_one_where_the_server_has_one(
         assert same[0] == same[1], (one, other, found[one], found[other])
 
 
+def cast(column: str, old: str, new: str) -> str:
+    """Return what a script casts a column by."""
+    change = AlterColumnOp("u", column, existing_type=StoredType(old), modify_type=StoredType(new))
+    return conversion(change) or f"{column}::{new}"
+
+
 def test_casts_are_those_of_the_server(postgresql_url: str) -> None:
     found = kept(postgresql_url, "postgresql")
     engine = engine_of(postgresql_url)
@@ -107,7 +116,7 @@ def test_casts_are_those_of_the_server(postgresql_url: str) -> None:
         castable = [new for new in found if new != old and is_castable(there, found[new][0])]
         columns = ", ".join(f"c{number} {old}" for number, _ in enumerate(castable))
         changes = ", ".join(
-            f"ALTER c{number} TYPE {new} USING c{number}::{new}"
+            f"ALTER c{number} TYPE {new} USING {cast(f'c{number}', old, new)}"
             for number, new in enumerate(castable)
         )
         with engine.connect() as connection:

@@ -26,7 +26,9 @@ INTEGERS = frozenset({"SMALLINT", "INTEGER", "BIGINT"})
 
 
 #: Numbers, and bits, that have no cast to and from BOOLEAN.
-OTHER_NUMBER = re.compile(r"(SMALLINT|BIGINT|NUMERIC|FLOAT|REAL|DOUBLE PRECISION|BIT\()[^\[\]]*$")
+OTHER_NUMBER = re.compile(
+    r"(SMALLINT|BIGINT|NUMERIC|DECIMAL|FLOAT|REAL|DOUBLE PRECISION|BIT\()[^\[\]]*$"
+)
 
 #: What a further step of a change is, which is told already.
 FURTHER_STEP = ("further_step",)
