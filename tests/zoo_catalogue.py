@@ -270,6 +270,19 @@ def shared_sequence(metadata: MetaData, version: int) -> None:
         )
 
 
+def other_numbers(metadata: MetaData, version: int) -> None:
+    """A key that numbers itself takes its numbers from a sequence of another name, then."""
+    numbers = sa.Sequence("k_other_numbers", metadata=metadata)
+    own = {"server_default": numbers.next_value()} if version == 2 else {}
+    Table("k_numbers_of_others", metadata, Column("id", sa.Integer, primary_key=True, **own))
+
+
+tables(
+    "k_numbers_of_others",
+    other_numbers,
+    "postgresql",
+    rows="INSERT INTO k_numbers_of_others DEFAULT VALUES",
+)
 tables(
     "k_shared_sequence",
     shared_sequence,

@@ -307,8 +307,8 @@ tables("t_key_name", name_of_primary_key, rows="INSERT INTO t_key_name (a, b) VA
 
 def more_comes_and_goes(metadata: MetaData, version: int) -> None:
     """A table comes, and another one goes, of which no operation of Alembic's says all."""
-    simple(metadata, "t_more")
-    name = f"t_more_{version}"
+    simple(metadata, "t_said")
+    name = f"t_said_{version}"
     table = simple(
         metadata,
         name,
@@ -325,7 +325,7 @@ def more_comes_and_goes(metadata: MetaData, version: int) -> None:
         sa.event.listen(table, "after_create", sa.DDL(words))
 
 
-tables("t_more_comes", more_comes_and_goes, "postgresql")
+tables("t_said_comes", more_comes_and_goes, "postgresql")
 
 
 def commented_anew(metadata: MetaData, version: int) -> None:

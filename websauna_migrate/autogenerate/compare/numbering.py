@@ -28,6 +28,15 @@ def numbers_itself(differs: Mapping[str, Difference]) -> bool:
     return "identity" in differs or (default is not None and OWN in (default.left, default.right))
 
 
+def gets_default(differs: Mapping[str, Difference]) -> bool:
+    """Tell whether a column gets a default in place of its own sequence.
+
+    The change of the column gives it the default, and takes it away before the sequence is back.
+    """
+    default = differs.get("default")
+    return default is not None and default.left == OWN and default.right is not None
+
+
 def numbering_changes(key: Key, found: FoundDifferences, *, first: bool) -> Iterator[ScriptOp]:
     """Yield the changes of a table's columns that number themselves, or do so no longer.
 
@@ -42,7 +51,8 @@ def numbering_changes(key: Key, found: FoundDifferences, *, first: bool) -> Iter
         old = Numbering.of(found.in_database(key), column, default)
         new = Numbering.of(found.in_models(key), column, default)
         place = ("change_numbering", key[0], f"{key[1]}.{column}")
-        between = NO_NUMBER if "type" in differs and not (old.identity and new.identity) else None
+        retyped = "type" in differs and not (old.identity and new.identity)
+        between = NO_NUMBER if retyped or gets_default(differs) else None
         if between is None and not first:
             diff = (*place, old.words, new.words)
             yield statements(diff, steps(old, new), steps(new, old))

@@ -37,6 +37,12 @@ FURTHER_STEP = ("further_step",)
 TEXT = re.compile(r"VARCHAR|CHAR\b|TEXT$")
 SHORT_TEXT = re.compile(r"(?:VAR)?CHAR\((\d+)\)")
 
+#: Types that a cast cuts values off for, without a word. What is assigned to one is checked.
+CUTTING = re.compile(r"(VARCHAR|BIT VARYING)\(\d+\)|\bCHAR\b(?:\(\d+\))?")
+
+#: Types whose values are texts, which are bytes in UTF-8.
+READABLE = re.compile(r"(VARCHAR|CHAR|TEXT|JSONB?)\b[^\[]*$")
+
 
 class TypeChange(ops.AlterColumnOp):
     """A change of a column's type that says to PostgreSQL how values are converted.
@@ -109,6 +115,7 @@ def conversion(operation: ops.AlterColumnOp) -> str | None:
         return None
     column = quote_name(operation.column_name)
     types = [one for one in (operation.existing_type, operation.modify_type) if one is not None]
+    whole = CUTTING.sub(lambda found: found[1] or "TEXT", new, count=1)
     if all(isinstance(one, AbstractRange) for one in types):
         return range_conversion(column, old, new)
     if "BOOLEAN" in (old, new) and any(OTHER_NUMBER.match(one) for one in (old, new)):
@@ -126,13 +133,19 @@ def conversion(operation: ops.AlterColumnOp) -> str | None:
         )
     if old == "UUID" and (length := SHORT_TEXT.fullmatch(new)) and int(length[1]) < 36:
         # All other databases store one without dashes.
-        return f"replace({column}::text, '-', '')::{new}"
+        return f"replace({column}::text, '-', '')::{whole}"
     if old == "INET" and TEXT.match(new):
         # A cast writes /32 behind an address.
-        return f"abbrev({column})::{new}"
+        return f"abbrev({column})::{whole}"
+    if new == "BYTEA" and READABLE.match(old):
+        # A cast reads backslashes as escapes.
+        return f"convert_to({column}::text, 'UTF8')"
+    if old == "BYTEA" and READABLE.match(new):
+        # A cast writes hexadecimal digits.
+        return f"convert_from({column}, 'UTF8')::{whole}"
     if any(map(has_enum, types)):
-        return f"{column}::text{'[]' if new.endswith('[]') and old.endswith('[]') else ''}::{new}"
-    return f"{column}::{new}"
+        return f"{column}::text{'[]' if new.endswith('[]') and old.endswith('[]') else ''}::{whole}"
+    return f"{column}::{whole}"
 
 
 def range_conversion(column: str, old: str, new: str) -> str:
