@@ -121,6 +121,11 @@ def conversion(operation: ops.AlterColumnOp) -> str | None:
     if "BOOLEAN" in (old, new) and any(OTHER_NUMBER.match(one) for one in (old, new)):
         # A truth value is cast to and from INTEGER alone.
         return f"{column}::integer::{new}"
+    if old[:3] == "BIT" and new[:4] == "BIT(" and not any(arrays):
+        # A cast cuts bits off as well, without which it is not what it was.
+        return (
+            f"(CASE WHEN {column}::{new}::{old} = {column} THEN {column}::{new} ELSE {column} END)"
+        )
     if new == "UUID" and old in INTEGERS:
         return f"lpad(to_hex({column}::bigint), 32, '0')::uuid"
     if old == "UUID" and new in INTEGERS:
