@@ -347,3 +347,72 @@ def test_a_batch_keeps_checks_without_a_name(
         text = texts[one] if isinstance(one, int) else one
         assert f"CHECK ({text})".replace(" ", "") in written.replace(" ", "")
     assert written.count("CHECK") == len(kept)
+
+
+TABLE = """
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+sa.Table({!r}, metadata, *{})
+"""
+
+
+def changed_models(workshop: Workshop, url: str, *versions: tuple[str, str], rows: str) -> Any:
+    """Return the service of the second models, on a database of the first ones with rows."""
+    first, second = (TABLE.format(*one) for one in versions)
+    folder = workshop.package("fooapp", first, metadata="fooapp.models.metadata")
+    workshop.service(url).revision("one", autogenerate=True)
+    workshop.service(url).upgrade()
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+        connection.execute(rows)
+    workshop.forget()
+    (folder / "models.py").write_text(second)
+    return workshop.service(url)
+
+
+def test_a_table_gets_a_name_in_another_case(workshop: Workshop, sqlite_url: str) -> None:
+    columns = "[sa.Column('id', sa.Integer, primary_key=True)]"
+    insert = "INSERT INTO Things VALUES (7)"
+    service = changed_models(
+        workshop, sqlite_url, ("Things", columns), ("things", columns), rows=insert
+    )
+    service.revision("two", autogenerate=True, rename_tables=["Things:things"])
+    service.upgrade()
+    assert service.check().problems == ()
+    assert rows_of(sqlite_url, "SELECT name FROM sqlite_master WHERE name LIKE 'things'") == [
+        ("things",)
+    ]
+    service.downgrade("-1")
+    assert rows_of(sqlite_url, "SELECT name FROM sqlite_master WHERE name LIKE 'things'") == [
+        ("Things",)
+    ]
+    assert rows_of(sqlite_url, "SELECT id FROM things") == [(7,)]
+
+
+@pytest.mark.parametrize(
+    ("column", "row"),
+    [
+        ("sa.Column('c', sa.Integer, primary_key=True)", (1, None)),
+        ("sa.Column('c', sa.Integer)", (None, None)),
+        ("sa.Column('c', sa.Integer, server_default='5')", (5, None)),
+    ],
+)
+def test_rows_stay_of_which_no_column_does(
+    workshop: Workshop, sqlite_url: str, column: str, row: tuple[int | None, None]
+) -> None:
+    old = "[sa.Column('a', sa.Integer, primary_key=True), sa.Column('b', sa.Text)]"
+    new = f"[{column}, sa.Column('d', sa.Text)]"
+    insert = "INSERT INTO t VALUES (7, NULL)"
+    service = changed_models(workshop, sqlite_url, ("t", old), ("t", new), rows=insert)
+    service.revision("two", autogenerate=True, allow_drops=True)
+    service.upgrade()
+    assert service.check().problems == ()
+    assert rows_of(sqlite_url, "SELECT c, d FROM t") == [row]
+    service.downgrade("-1")
+    assert rows_of(sqlite_url, "SELECT a, b FROM t") == [(1, None)]
+
+
+def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query."""
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+        return connection.execute(query).fetchall()

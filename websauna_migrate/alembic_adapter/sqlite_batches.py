@@ -26,6 +26,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     UniqueConstraint,
+    func,
     text,
 )
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
@@ -97,6 +98,11 @@ def keep_in_batches(impl: DefaultImpl) -> None:
     def rename(old_table_name: str, new_table_name: str, schema: str | None = None) -> None:
         rebuild = current.pop() if current else None
         if rebuild is None or rebuild.temporary != old_table_name:
+            if old_table_name.lower() == new_table_name.lower():
+                # SQLite makes no difference between the two: the table is there.
+                between = f"_alembic_tmp_{new_table_name}"
+                rename_table(old_table_name, between, schema=schema)
+                old_table_name = between
             rename_table(old_table_name, new_table_name, schema=schema)
             return
         with references_left_alone(connection):
@@ -169,6 +175,7 @@ class Rebuild:
         :raises ScriptRefused: if something cannot be kept
         """
         self.refuse_leftover()
+        self.carry_rows()
         name = str(self.table.name)
         text = table_text(self.connection, self.table.schema, name)
         if text is None:
@@ -195,6 +202,21 @@ class Rebuild:
             self.counter = self.connection.exec_driver_sql(
                 f"SELECT seq FROM {self.database}sqlite_sequence WHERE name = ?", (name,)
             ).scalar()
+
+    def carry_rows(self) -> None:
+        """Let rows stay of which no column does, as elsewhere: Alembic fails to copy none.
+
+        A key that numbers itself numbers them; another column has NULL, or its default.
+        """
+        transfers: Mapping[str, dict[str, Any]] = self.batch_impl.column_transfers
+        if any("expr" in one for one in transfers.values()):
+            return
+        first = next(iter(self.new_table.columns))
+        old = next(iter(self.table.columns))
+        default = getattr(first.server_default, "arg", None)
+        missing = func.nullif(old, old)
+        given = missing if default is None else func.coalesce(missing, default)
+        transfers[str(first.name)]["expr"] = given
 
     def forget_given_names(self, written: TableSql) -> None:
         """Leave constraints without a name that a batch's naming convention alone gave one.
