@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,9 +46,12 @@ def test_a_value_that_is_too_long_is_not_cut_off(
     workshop: Workshop, postgresql_url: str, old: str, new: str, value: str
 ) -> None:
     service = with_row(workshop, postgresql_url, old, new, value)
-    with pytest.raises(NotProven, match=r"too long for type|does not match type"):
+    with pytest.raises(NotProven, match=r"too long for type|does not match type") as caught:
         service.revision("two", autogenerate=True)
+    assert "change such rows before, in the database" in str(caught.value)
     assert rows(postgresql_url, f"SELECT x = {value} FROM t") == [(True,)]
+    execute(postgresql_url, "UPDATE t SET x = NULL")
+    service.revision("two", autogenerate=True)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +72,51 @@ def test_texts_and_bytes_become_each_other(
     assert rows(postgresql_url, f"SELECT x = {converted} FROM t") == [(True,)]
     service.downgrade("-1")
     assert rows(postgresql_url, f"SELECT x = {value} FROM t") == [(True,)]
+
+
+def test_what_has_no_cast_is_converted_by_hand(workshop: Workshop, postgresql_url: str) -> None:
+    service = with_row(
+        workshop, postgresql_url, "postgresql.JSONB", "sa.ARRAY(sa.Integer)", "'[1, 2]'"
+    )
+    with pytest.raises(NotProven, match=r"cannot cast type jsonb to integer\[\]") as caught:
+        service.revision("two", autogenerate=True)
+    assert "postgresql_using=... in the script" in str(caught.value)
+    (script,) = service.revision("two", autogenerate=True, keep=True)
+    path = Path(script.path)
+    using = "translate(x::text, '[]', '{}')::integer[]"
+    path.write_text(path.read_text().replace("'x::INTEGER[]'", repr(using)))
+    path.write_text(path.read_text().replace("x::JSONB", "to_jsonb(x)"))
+    service = workshop.service(postgresql_url)
+    service.upgrade()
+    assert rows(postgresql_url, "SELECT x FROM t") == [([1, 2],)]
+    service.downgrade("-1")
+
+
+def test_a_type_that_a_listener_creates_is_written_by_hand(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    listener = """
+class Pair(sa.types.UserDefinedType):
+    cache_ok = True
+
+    def get_col_spec(self, **kw):
+        return "pair"
+
+metadata = sa.MetaData()
+sa.event.listen(metadata, "before_create", sa.DDL("CREATE TYPE pair AS (a integer, b integer)"))
+"""
+    models = MODELS.replace("metadata = sa.MetaData()", listener).format("Pair()")
+    workshop.package("fooapp", models, metadata="fooapp.models.metadata")
+    service = workshop.service(postgresql_url)
+    with pytest.raises(NotProven, match='type "pair" does not exist') as caught:
+        service.revision("one", autogenerate=True)
+    assert 'op.execute("CREATE ...") into a revision before' in str(caught.value)
+    (script,) = service.revision("type")
+    path = Path(script.path)
+    create = 'op.execute("CREATE TYPE pair AS (a integer, b integer)")'
+    path.write_text(path.read_text().replace("pass", create, 1))
+    service = workshop.service(postgresql_url)
+    service.upgrade()
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    assert rows(postgresql_url, "SELECT * FROM t") == []

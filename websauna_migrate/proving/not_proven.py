@@ -6,9 +6,10 @@ import linecache
 from collections.abc import Sequence
 from typing import Literal
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from websauna_migrate.base_errors import ExitCode, MigrationError
+from websauna_migrate.database.lock_errors import sqlstate
 from websauna_migrate.facts.differences import Difference, listed
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.runs.failures import StepFailed
@@ -23,6 +24,23 @@ REMEDY_BUSY = (
     "write it without a proof: --no-prove."
 )
 REMEDY_FAILS = f"Mend the models, or what makes the script (template, hooks of env.py). {KEEP}"
+REMEDY_ROWS = (
+    "A row has what it may not have then: change such rows before, in the database or above it in "
+    f"the script. {KEEP}"
+)
+#: By PostgreSQL's codes.
+REMEDIES = {
+    # A type, a collation, an operator class; a function.
+    **dict.fromkeys(
+        ("42704", "42883"),
+        "What DDL beside the models creates, as a listener of theirs, stands in no script: write "
+        f'op.execute("CREATE ...") into a revision before, or above it in the script. {KEEP}',
+    ),
+    "42846": (
+        "Where PostgreSQL has no cast, say how values are converted: postgresql_using=... in the "
+        f"script; or give the column another name, and a new one comes. {KEEP}"
+    ),
+}
 REMEDY_SQUASH = "End the range before the step that makes the difference."
 REMEDY_DIFFERS = (
     "Name in include_object what the package's scripts are to leave alone, or mend the hook or "
@@ -84,10 +102,17 @@ def fails(exc: StepFailed, busy: bool) -> NotProven:
     return NotProven(
         "busy" if busy else "fails",
         problem,
-        REMEDY_BUSY if busy else REMEDY_FAILS,
+        REMEDY_BUSY if busy else remedy_of(cause),
         revision=f"{exc.package}@{exc.revision}",
         exit_code=exc.exit_code,
     )
+
+
+def remedy_of(cause: BaseException | None) -> str:
+    """Return what to do about a statement that the database refused."""
+    if isinstance(cause, (DataError, IntegrityError)):
+        return REMEDY_ROWS
+    return REMEDIES.get(sqlstate(cause) or "", REMEDY_FAILS)
 
 
 def differs(
