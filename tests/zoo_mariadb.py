@@ -165,6 +165,24 @@ changed(
     lambda: [Column("x", mysql.ENUM("a", "b", collation="utf8mb4_bin"))],
     lambda: [Column("x", mysql.ENUM("b", "c", "a", collation="utf8mb4_bin"))],
 )
+options(
+    "m_partitions",
+    "mariadb",
+    mysql_partition_by=("", "HASH (`id`)"),
+    mysql_partitions=("", "4"),
+    mysql_row_format=("DYNAMIC", "COMPACT"),
+)
+options(
+    "m_partitions_change",
+    "mariadb",
+    mysql_partition_by=("KEY (`id`)", "RANGE (`id`) (PARTITION `a` VALUES LESS THAN (9))"),
+)
+options(
+    "m_partitions_stay",
+    "mariadb",
+    mysql_partition_by=("HASH (`id`)", "HASH (`id`)"),
+    mysql_charset=("utf8mb4", "latin1"),
+)
 options("m_engine_stats", "mariadb", mysql_engine=("InnoDB", "Aria"), mysql_checksum=("", "1"))
 
 

@@ -6,6 +6,7 @@ itself writes of it on one side.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 
 from alembic.operations import ops
@@ -62,7 +63,10 @@ def options_of(fact: Fact, other: Fact) -> Iterator[str]:
 
     :param other: the table on the other side, whose options stay unless a statement says otherwise
     """
-    written, gone = str(fact.get(AS_WRITTEN)), str(other.get(AS_WRITTEN))
+    (written, parts), (gone, other_parts) = (
+        re.split(r"\s*(?=PARTITION BY|$)", str(one.get(AS_WRITTEN)), maxsplit=1)
+        for one in (fact, other)
+    )
     yield written if "ROW_FORMAT=" in written else f"{written} ROW_FORMAT=DEFAULT"
     left = [
         f"{name}={nothing}"
@@ -71,6 +75,8 @@ def options_of(fact: Fact, other: Fact) -> Iterator[str]:
     ]
     if left:
         yield " ".join(left)
+    if parts != other_parts:
+        yield parts or "REMOVE PARTITIONING"
 
 
 def column_changes(
