@@ -182,6 +182,7 @@ options(
     "mariadb",
     mysql_partition_by=("HASH (`id`)", "HASH (`id`)"),
     mysql_charset=("utf8mb4", "latin1"),
+    comment=("no\n PARTITION BY", "no\n PARTITION BY HASH"),
 )
 options("m_engine_stats", "mariadb", mysql_engine=("InnoDB", "Aria"), mysql_checksum=("", "1"))
 

@@ -64,7 +64,7 @@ def options_of(fact: Fact, other: Fact) -> Iterator[str]:
     :param other: the table on the other side, whose options stay unless a statement says otherwise
     """
     (written, parts), (gone, other_parts) = (
-        re.split(r"\s*(?=PARTITION BY|$)", str(one.get(AS_WRITTEN)), maxsplit=1)
+        re.split(r"\n\s*(?=PARTITION BY )|$", str(one.get(AS_WRITTEN)), maxsplit=1)
         for one in (fact, other)
     )
     yield written if "ROW_FORMAT=" in written else f"{written} ROW_FORMAT=DEFAULT"
