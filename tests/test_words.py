@@ -13,7 +13,7 @@ from apps import Workshop
 from websauna_migrate.cli.render.text import Table, render_table, shown
 from websauna_migrate.config.packages import is_importable
 from websauna_migrate.plain_text import counted
-from websauna_migrate.reports.model_differences import describe
+from websauna_migrate.reports.model_differences import Said, describe
 
 METADATA = sa.MetaData()
 UNIQUE = sa.UniqueConstraint("title")
@@ -86,8 +86,8 @@ def test_a_table_keeps_80_columns_and_cuts_nothing() -> None:
             "add constraint (title) of table offers",
         ),
         (
-            ("change_constraint", "a_pkey", "a", ("b", "c")),
-            "change constraint a_pkey of table a: (b, c)",
+            ("change_constraint", "a_pkey", "a", Said("(b)"), Said("(b, c)")),
+            "change constraint a_pkey of table a: (b) -> (b, c)",
         ),
     ],
 )
@@ -115,6 +115,52 @@ def test_check_tells_a_default_by_its_sql(workshop: Workshop, sqlite_url: str) -
     service.upgrade()
     (problem,) = service.check().problems
     assert problem.message == "Package \"shop\": modify default of a.b: '5' -> '7'"
+
+
+KEYS = """
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase
+
+class Base(DeclarativeBase):
+    pass
+
+sa.Table("p", Base.metadata, sa.Column("id", sa.Integer, primary_key=True), comment="{comment}")
+sa.Table(
+    "a",
+    Base.metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("b", sa.Integer),
+    sa.Column("c", sa.Integer, sa.Computed("b + {number}")),
+    sa.ForeignKeyConstraint(["b"], ["p.id"], name="k"{action}),
+    sa.CheckConstraint("b > {number}", name="low"),
+    sa.CheckConstraint("b < {number}00"),
+    sa.Index("ix", "b"{more}),
+    sa.UniqueConstraint("b"{more}, name="uq"),
+)
+"""
+
+OLD = KEYS.format(number=1, action="", more="", comment="old")
+NEW = KEYS.format(number=2, action=", ondelete='CASCADE'", more=', "id"', comment="new")
+
+
+def test_check_tells_both_sides_of_what_changes(workshop: Workshop, database_url: str) -> None:
+    folder = workshop.package("shop", OLD)
+    service = workshop.service(database_url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    (folder / "models.py").write_text(NEW)
+    workshop.forget()
+    problems = workshop.service(database_url).check().problems
+    told = dict(one.message.partition(": ")[2].split(": ", 1) for one in problems)
+    assert {"change index ix of table a", "change constraint low of table a"} <= told.keys()
+    key = "FOREIGN KEY (b) REFERENCES p (id)"
+    change = told["change fk k of table a"].replace("`", "").replace("public.p", "p ")
+    assert change == f"{key} -> {key} ON DELETE CASCADE"
+    if "sqlite" not in database_url:
+        assert told["modify comment of table p"] == "'old' -> 'new'"
+    for name, words in told.items():
+        old, arrow, new = words.partition(" -> ")
+        assert (arrow and old != new) or name.startswith(("add", "remove")), name
 
 
 def test_an_installed_package_is_found_without_importing_it(

@@ -14,7 +14,7 @@ from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.facts.units import Group, Unit, by_unit, print_of, unit_of
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.models.sqlalchemy_internals import words_of
-from websauna_migrate.reports.model_differences import AlembicDiff, describe
+from websauna_migrate.reports.model_differences import AlembicDiff, Said, describe
 from websauna_migrate.results import CheckProblem
 from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.kept_facts import ACCEPTED, HISTORY, KeptFacts, history_fact, kept_facts
@@ -164,7 +164,7 @@ def told_once(
 def speaks_of(diff: AlembicDiff, change: HandChange) -> bool:
     """True if a difference between models and database is of an object that a hand changed."""
     _, whole, kind, name, _ = change.unit
-    words = {*words_of(diff)}
+    words = {*words_of([part for part in diff if not isinstance(part, Said)])}
     if whole not in words:
         return False
     if is_whole(change.unit):

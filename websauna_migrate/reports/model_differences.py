@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
-from sqlalchemy import Computed, Constraint, DefaultClause, Index, Sequence, Table
+from sqlalchemy import Column, Computed, Constraint, DefaultClause, Index, Sequence, Table
 from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.planning.accesses import full_name
@@ -25,18 +25,46 @@ BESIDES = ("kept_index", "implied_index", "index_aside", "further_step")
 CHANGES_OF_COLUMNS = ("modify_type", "modify_nullable", "modify_default", "modify_comment")
 
 
+class Said(str):
+    """What the server says of a constraint or index, or what a column is, without the name."""
+
+    __slots__ = ()
+
+
 def differences_of(operations: Iterable[ops.MigrateOperation]) -> list[AlembicDiff]:
     """Return the differences of operations; what goes and comes again is one, a change."""
     found = [diff for operation in operations for diff in diffs_of(operation)]
-    going = {subject_of(diff) for diff in found if is_of(diff, "remove_")}
-    coming = {subject_of(diff) for diff in found if is_of(diff, "add_")}
-    told = []
+    going: dict[tuple[str, ...], list[Diff]] = {}
     for diff in found:
-        if not isinstance(diff, tuple) or subject_of(diff) not in going & coming:
-            told.append(diff)
-        elif is_of(diff, "add_"):
-            told.append((f"change_{diff[0].removeprefix('add_')}", *diff[1:]))
-    return told
+        if is_of(diff, "remove_"):
+            going.setdefault(subject_of(diff), []).append(diff)
+    replaced: dict[int, Diff] = {}
+    for place, diff in enumerate(found):
+        if is_of(diff, "add_") and (olds := going.get(subject_of(diff))):
+            replaced[place] = olds.pop(0)
+    gone = {id(old) for old in replaced.values()}
+    return [
+        change(replaced[place], diff) if place in replaced and isinstance(diff, tuple) else diff
+        for place, diff in enumerate(found)
+        if id(diff) not in gone
+    ]
+
+
+def change(old: Diff, new: Diff) -> Diff:
+    """Return one difference in place of a removal and an addition: its last items say of what."""
+    sides = said(old), said(new)
+    names = (part for part in new[1:] if not isinstance(part, Said))
+    return (f"change_{new[0].removeprefix('add_')}", *names, *(sides if all(sides) else ()))
+
+
+def said(diff: Diff) -> Said | None:
+    """Return what a difference says of its constraint, index or column besides the name."""
+    last = diff[-1]
+    if not isinstance(last, Column):
+        return last if isinstance(last, Said) else None
+    generated = last.server_default
+    more = [f"AS ({value(generated)})"] if isinstance(generated, Computed) else []
+    return Said(" ".join([value(last.type), *more]))
 
 
 def is_of(diff: AlembicDiff, start: str) -> TypeGuard[Diff]:
@@ -47,13 +75,14 @@ def is_of(diff: AlembicDiff, start: str) -> TypeGuard[Diff]:
 def subject_of(diff: Diff) -> tuple[str, ...]:
     """Return what a difference speaks of: its kind, and the names that follow."""
     kind = str(diff[0]).partition("_")[2]
-    names = [named(part) for part in diff[1:]]
-    # Behind the name and the table of a constraint is its definition.
-    return (kind, *(names[:2] if kind == "constraint" else names))
+    return (kind, *(named(part) for part in diff[1:] if not isinstance(part, Said)))
 
 
 def diffs_of(operation: ops.MigrateOperation) -> list[AlembicDiff]:
-    """Return an operation's differences as Alembic's tuples, flat."""
+    """Return an operation's differences as Alembic's tuples, flat.
+
+    Those of a constraint or index end with what the server says of it.
+    """
     if hasattr(operation, "ops"):
         return [diff for inner in operation.ops for diff in diffs_of(inner)]
     try:
@@ -62,7 +91,13 @@ def diffs_of(operation: ops.MigrateOperation) -> list[AlembicDiff]:
         # Of a plugin of Alembic: its name, and what it is about.
         words = [one for one in vars(operation).values() if isinstance(one, str)]
         diff = (type(operation).__name__, *words)
-    return [] if diff[0] in BESIDES else [diff]
+    if diff[0] in BESIDES:
+        return []
+    if diff[0] in ("add_constraint", "remove_constraint") and len(diff) == 4:
+        *names, content = diff
+        return [(*names, Said(content if isinstance(content, str) else f"({', '.join(content)})"))]
+    definition = getattr(operation, "definition", "")
+    return [(*diff, Said(definition))] if definition else [diff]
 
 
 def describe(diff: AlembicDiff) -> str:
@@ -70,18 +105,25 @@ def describe(diff: AlembicDiff) -> str:
     if isinstance(diff, list):
         return "; ".join(describe(one) for one in diff)
     words = str(diff[0]).replace("_", " ")
-    if diff[0] in ("add_column", "remove_column", "change_column"):
-        _, schema, table, column = diff
-        return f"{words} {full_name(schema, table)}.{column.name}"
     if diff[0] in CHANGES_OF_COLUMNS:
         _, schema, table, column, _, old, new = diff
         return f"{words} of {full_name(schema, table)}.{column}: {value(old)} -> {value(new)}"
-    if words.endswith(" constraint") and len(diff) == 4:
-        _, name, table, definition = diff
-        said = definition if isinstance(definition, str) else f"({', '.join(definition)})"
-        return f"{words} {name} of table {table}: {said}"
-    rest = [part for part in diff[1:] if part is not None]
-    return " ".join([words, *map(named, rest)])
+    if diff[0] == "change_type":
+        _, schema, name, old, new = diff
+        return f"{words} {full_name(schema, name)}: {old} -> {new}"
+    if diff[0] == "add_table_comment":
+        _, table, old = diff
+        return f"modify comment of table {named(table)}: {value(old)} -> {value(table.comment)}"
+    names = [part for part in diff[1:] if part is not None and not isinstance(part, Said)]
+    if isinstance(names[-1], Column):
+        _, schema, table, column, *_ = diff
+        text = f"{words} {full_name(schema, table)}.{column.name}"
+    elif words.endswith(" constraint") and len(names) == 2:
+        text = f"{words} {names[0]} of table {names[1]}"
+    else:
+        text = " ".join([words, *map(named, names)])
+    sides = dict.fromkeys(part for part in diff if isinstance(part, Said))
+    return f"{text}: {' -> '.join(sides)}" if sides else text
 
 
 def named(part: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +22,8 @@ from sqlalchemy.schema import ColumnCollectionConstraint
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.alembic_adapter.written_expressions import Spelling, written_for
-from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
+from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of, said_of
+from websauna_migrate.autogenerate.operations.script_op import mark
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
 from websauna_migrate.autogenerate.unreflected import ReflectedItem
 from websauna_migrate.facts.brackets import squeezed
@@ -133,9 +134,9 @@ class ConstraintComparison:
                 found += [self.by_definition(side, added=side is new) for side in present]
                 continue
             if old is not None:
-                found += self.removal(old)
+                found += [*told(self.removal(old), old)]
             if new is not None:
-                found += self.addition(new, model)
+                found += [*told(self.addition(new, model), new)]
         return [*each_once(found)]
 
     def comes_with_its_column(self, model: Constraint | None) -> bool:
@@ -447,6 +448,13 @@ def words_of(text: str) -> list[str]:
 
 #: Words that a server adds to an expression, or takes out of it.
 IDLE = frozenset({"any", "array", "in", "or", "and", "cast", "as"})
+
+
+def told(operations: Iterable[ops.MigrateOperation], fact: Fact) -> Iterator[ops.MigrateOperation]:
+    """Yield operations that know what the server says of the constraint or index."""
+    for op in operations:
+        mark(op, definition=said_of(fact))
+        yield op
 
 
 def each_once(found: Sequence[ops.MigrateOperation]) -> Iterator[ops.MigrateOperation]:

@@ -15,7 +15,12 @@ from sqlalchemy.types import NULLTYPE
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import parts_that_come_back
 from websauna_migrate.alembic_adapter.written_expressions import written_for
-from websauna_migrate.autogenerate.compare.constraints import is_for_others, passes_filters, sides
+from websauna_migrate.autogenerate.compare.constraints import (
+    is_for_others,
+    passes_filters,
+    sides,
+    told,
+)
 from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
 from websauna_migrate.autogenerate.fact_comparison import columns_in
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
@@ -98,15 +103,18 @@ class IndexComparison:
             if not passes_filters(self.context, model, reflected):
                 continue
             if reflected is not None and ("drop", str(reflected.name)) not in done:
+                assert old is not None
                 done.add(("drop", str(reflected.name)))
-                found.append(self.removal(reflected, model))
+                found += told([self.removal(reflected, model)], old)
             if model is not None and ("create", str(model.name)) not in done:
+                assert new is not None
                 done.add(("create", str(model.name)))
-                found.append(
+                made = (
                     ops.CreateIndexOp.from_index(model)
                     if isinstance(model, Index)
                     else ops.AddConstraintOp.from_constraint(model)
                 )
+                found += told([made], new)
         return found
 
     def reflected(self, fact: Fact) -> Index | None:

@@ -15,7 +15,7 @@ from websauna_migrate.autogenerate.operations.server_statements import qualified
 from websauna_migrate.autogenerate.operations.type_change import INTEGERS, name_of
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal
-from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.differences import Difference, shown
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.postgresql import OWN, quote_name
 
@@ -54,12 +54,12 @@ def numbering_changes(key: Key, found: FoundDifferences, *, first: bool) -> Iter
         retyped = "type" in differs and not (old.identity and new.identity)
         between = NO_NUMBER if retyped or gets_default(differs) else None
         if between is None and not first:
-            diff = (*place, old.words, new.words)
+            diff = (*place, f"{old.words} -> {new.words}")
             yield statements(diff, steps(old, new), steps(new, old))
         elif between is not None and first and (ending := [*old.ending(new)]):
-            yield statements((*place, old.words, between), ending, [*old.beginning(new)])
+            yield statements((*place, f"{old.words} -> {between}"), ending, [*old.beginning(new)])
         elif between is not None and not first and (beginning := [*new.beginning(old)]):
-            yield statements((*place, between, new.words), beginning, [*new.ending(old)])
+            yield statements((*place, f"{between} -> {new.words}"), beginning, [*new.ending(old)])
     if not first:
         yield from sequence_changes(key, found)
 
@@ -75,15 +75,16 @@ def sequence_change(one: Difference, found: FoundDifferences) -> Iterator[Script
     """Yield the change of the options of a sequence that both sides have, once for all of them."""
     assert one.other is not None
     options = [
-        d.attribute
-        for d in found.found
-        if d.fact.key == one.fact.key and d.attribute in SEQUENCE_OPTIONS
+        d for d in found.found if d.fact.key == one.fact.key and d.attribute in SEQUENCE_OPTIONS
     ]
-    if not options or one.attribute != options[0]:
+    if not options or one.attribute != options[0].attribute:
         return
     schema, _ = found.key_of(one.fact)
     name = qualified(schema, one.fact.name)
-    diff = ("change_sequence", schema, one.fact.name, *map(str, options))
+    words = ", ".join(
+        f"{d.attribute} {shown(d.left, 'none')} -> {shown(d.right, 'none')}" for d in options
+    )
+    diff = ("change_sequence", schema, one.fact.name, words)
     yield statements(
         diff,
         [*options_changed(name, one.fact, one.other)],

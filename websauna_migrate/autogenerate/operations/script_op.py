@@ -57,7 +57,7 @@ def mark(op: MigrateOperation, **marks: object) -> None:
 
     :param marks: ``only``, the databases that it is for; ``place`` among a table's changes;
         ``apart``, foreign keys of a new table that are added behind it; ``server_name``, what the
-        database calls a constraint
+        database calls a constraint; ``definition``, what the server says of it
     """
     for name, value in marks.items():
         setattr(op, name, value)
