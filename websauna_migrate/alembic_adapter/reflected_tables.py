@@ -98,6 +98,24 @@ def correct(table: Table, found: WrittenTable) -> None:
         key.onupdate = written.options.get("onupdate")
         key.deferrable = written.options.get("deferrable")
         key.initially = written.options.get("initially")
+    tell_keys_apart(table)
+
+
+def tell_keys_apart(table: Table) -> None:
+    """Let several foreign keys without a name on the same columns have names of their own.
+
+    A batch's naming convention would give them one, and Alembic would lose all but one of them.
+    """
+    unnamed = [one for one in table.foreign_key_constraints if not isinstance(one.name, str)]
+    columns = [ends(one)[0] for one in unnamed]
+    for one in unnamed:
+        if columns.count(ends(one)[0]) > 1:
+            one.name = conv(name_apart(str(table.name), *ends(one)))
+
+
+def name_apart(table: str, columns: Sequence[str], target: str, referred: Sequence[str]) -> str:
+    """Return a name for one of several foreign keys on the same columns of a table."""
+    return "_".join([table, *columns, target, *referred, "fkey"])
 
 
 def check_names(table: Table, checks: Sequence[tuple[str | None, str]]) -> list[str | None]:

@@ -380,8 +380,9 @@ class Completion:
         self, table: Table, differences: Sequence[Difference] = ()
     ) -> ConstraintComparison:
         """Return the comparison of a table's constraints."""
-        models = self.found.in_models(self.owned.key_of(table))
-        return ConstraintComparison(self.context, table, differences, models)
+        key = self.owned.key_of(table)
+        there, models = self.found.in_database(key), self.found.in_models(key)
+        return ConstraintComparison(self.context, table, differences, there, models)
 
     def indexes_of(self, table: Table, differences: Sequence[Difference]) -> IndexComparison:
         """Return the comparison of a table's indexes."""

@@ -21,18 +21,24 @@ from sqlalchemy import (
 from sqlalchemy.schema import ColumnCollectionConstraint
 from sqlalchemy.sql.elements import conv
 
-from websauna_migrate.alembic_adapter.written_expressions import Spelling, written_for
-from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of, said_of
+from websauna_migrate.alembic_adapter.reflected_tables import name_apart
+from websauna_migrate.alembic_adapter.written_expressions import DATABASES, Spelling, written_for
+from websauna_migrate.autogenerate.compare.definitions import (
+    columns_of,
+    kind_of,
+    plain_name,
+    said_of,
+)
 from websauna_migrate.autogenerate.operations.script_op import mark
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
 from websauna_migrate.autogenerate.unreflected import ReflectedItem
-from websauna_migrate.facts.brackets import squeezed
+from websauna_migrate.facts.brackets import split_brackets, split_commas, squeezed
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
-from websauna_migrate.facts.postgresql import make_name
+from websauna_migrate.facts.postgresql import checked_column, make_name
 from websauna_migrate.models.model_sql import applicable_checks, final_name, sql_text, unquoted
 from websauna_migrate.models.sqlalchemy_internals import escaped, is_created, is_type_bound
-from websauna_migrate.models.table_order import referenced_key
+from websauna_migrate.models.table_order import referenced_columns, referenced_key
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
@@ -77,17 +83,20 @@ class ConstraintComparison:
         context: AutogenContext,
         table: Table,
         differences: Sequence[Difference],
+        facts: Sequence[Fact],
         model_facts: Sequence[Fact],
     ) -> None:
         """Keep what the operations are made from.
 
         :param context: Alembic's, of the comparison
         :param differences: all of the table
+        :param facts: those of the table in the database
         :param model_facts: those of the table in the models
         """
         self.context = context
         self.table = table
         self.differences = [one for one in differences if is_constraint(one.fact)]
+        self.facts = [one for one in facts if is_constraint(one)]
         self.model_facts = [one for one in model_facts if is_constraint(one)]
         assert context.connection is not None
         self.connection = context.connection
@@ -121,6 +130,8 @@ class ConstraintComparison:
     def operations(self) -> list[ops.MigrateOperation]:
         """Return what makes the table's constraints the model's."""
         found: list[ops.MigrateOperation] = []
+        olds = (sides(one)[0] for one in self.differences if one.attribute not in KEPT)
+        apart = {self.group(old) for old in olds if old is not None and self.is_one_of_several(old)}
         for one in self.differences:
             if one.attribute in KEPT:
                 continue
@@ -133,11 +144,37 @@ class ConstraintComparison:
                 # Both by statements, for a batch would send the one before the other.
                 found += [self.by_definition(side, added=side is new) for side in present]
                 continue
-            if old is not None:
-                found += [*told(self.removal(old), old)]
-            if new is not None:
-                found += [*told(self.addition(new, model), new)]
+            made = [*told(self.removal(old), old)] if old is not None else []
+            made += told(self.addition(new, model), new) if new is not None else []
+            if any(self.group(side) in apart for side in present):
+                self.keep_apart(made)
+            found += made
         return [*each_once(found)]
+
+    def group(self, fact: Fact) -> tuple[str, ...] | None:
+        """Return what a server names a constraint after that has no name; ``None`` for others.
+
+        Several of one group have names that each server chooses, and no other one knows.
+        """
+        kind = kind_of(fact)
+        if not fact.server_named:
+            return None
+        if kind == "foreignkey":
+            return (kind, *columns_of(fact))
+        if kind == "check" and self.dialect != "sqlite":
+            return (kind, checked_column(str(fact.get("definition")), self.columns))
+        return None
+
+    def is_one_of_several(self, fact: Fact) -> bool:
+        """True for a constraint without a name if the table has another one of its group."""
+        group = self.group(fact)
+        return group is not None and [*map(self.group, self.facts)].count(group) > 1
+
+    def keep_apart(self, operations: Iterable[ops.MigrateOperation]) -> None:
+        """Let operations be for this database alone, which knows what they drop."""
+        own = next(name for name, dialects in DATABASES.items() if self.dialect in dialects)
+        for op in operations:
+            mark(op, only=(own,), one_of_several=str(self.table.name))
 
     def comes_with_its_column(self, model: Constraint | None) -> bool:
         """Tell whether a column's type brings a CHECK in the same script."""
@@ -203,9 +240,16 @@ class ConstraintComparison:
         one = self.reflected(kind, fact)
         if kind is None or one is None:
             return None
-        if fact.server_named and is_for_others(self.context):
+        if fact.server_named and self.is_one_of_several(fact):
+            one = {**one, "name": one["name"] or self.name_apart(one)}
+        elif fact.server_named and is_for_others(self.context):
             one = {**one, "name": None}
         return constraint_addition(kind, one, self.table, {**deferral(fact), **resolution(fact)})
+
+    def name_apart(self, key: ReflectedItem) -> str:
+        """Return the name that one of several unnamed foreign keys has in a batch of SQLite."""
+        target, referred = key["referred_table"], key["referred_columns"]
+        return name_apart(str(self.table.name), key["constrained_columns"], target, referred)
 
     def reflected(self, kind: str | None, fact: Fact) -> ReflectedItem | None:
         """Return what SQLAlchemy reflects of a constraint, ``None`` if it does not see it."""
@@ -221,7 +265,16 @@ class ConstraintComparison:
             return next((one for one in found if self.reads(one["sqltext"], fact)), None)
         columns = [column.lower() for column in columns_of(fact)]
         key = "constrained_columns" if kind == "foreignkey" else "column_names"
-        return next((o for o in found if [c.lower() for c in o[key]] == columns), None)
+        same = [o for o in found if [c.lower() for c in o[key]] == columns]
+        if kind == "foreignkey":
+            # A column may have several.
+            exact = (
+                one
+                for one in same
+                if is_target(fact, one["referred_table"], one["referred_columns"])
+            )
+            return next(exact, next(iter(same), None))
+        return next(iter(same), None)
 
     # The models' side
 
@@ -388,12 +441,19 @@ def sides(one: Difference) -> tuple[Fact | None, Fact | None]:
 
 
 def points_at(model: Constraint, fact: Fact) -> bool:
-    """Tell whether a model's foreign key refers to the table that a fact does."""
+    """Tell whether a model's foreign key refers to the columns that a fact does."""
     if not isinstance(model, ForeignKeyConstraint) or not (key := referenced_key(model)):
         return False
+    return is_target(fact, key[1], referenced_columns(model))
+
+
+def is_target(fact: Fact, table: str, columns: Iterable[str]) -> bool:
+    """Tell whether a foreign key of a database refers to columns of a table."""
     _, _, referred = str(fact.get("definition")).partition(" REFERENCES ")
-    name = referred.partition("(")[0].strip().rpartition(".")[2]
-    return unquoted(name).lower() == key[1].lower()
+    name, bracket, rest = referred.partition("(")
+    inside, _ = split_brackets(bracket + rest)
+    there = [unquoted(name.strip().rpartition(".")[2]), *map(plain_name, split_commas(inside))]
+    return [one.lower() for one in there] == [one.lower() for one in (table, *columns)]
 
 
 def is_constraint(fact: Fact) -> bool:

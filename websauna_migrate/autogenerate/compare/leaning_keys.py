@@ -85,10 +85,14 @@ def freed_keys(
         # It comes back under the name that it has.
         creation = known.creation(one.fact) if only != set() else None
         if creation is not None:
-            for op in (creation.reverse(), creation):
-                if only:
-                    mark(op, only=tuple(one for one in DATABASES if one in only))
-                yield op
+            moves = creation.reverse(), creation
+            if only:
+                databases = tuple(name for name in DATABASES if name in only)
+                for op in moves:
+                    mark(op, only=databases)
+            if known.is_one_of_several(one.fact):
+                known.keep_apart(moves)
+            yield from moves
 
 
 def begins(indexes: Iterable[Sequence[str]], columns: Sequence[str]) -> bool:

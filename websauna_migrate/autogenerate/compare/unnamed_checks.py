@@ -97,18 +97,27 @@ class NumberedCheck(ScriptOp):
     """
 
 
-def numbered_check_warnings(
+def one_of_several_warnings(
     operations: Sequence[ops.MigrateOperation], databases: Collection[str]
 ) -> list[str]:
-    """Return a warning for each table whose CHECKs a script changes on SQLite alone.
+    """Return a warning for each table of which a script changes constraints here alone.
 
     :param databases: those that the script is written for
     """
+    apart = (getattr(one, "one_of_several", None) for one in single(*operations))
+    several = [
+        f'The table "{table}" has several foreign keys or CHECK constraints without a name on the '
+        "same columns, which each database names in its own way: the script changes them on this "
+        "one alone. `ws-alembic check` names what differs elsewhere; write that into the script, "
+        "and give new ones a name."
+        for table in dict.fromkeys(apart)
+        if table and len(databases) > 1
+    ]
     if "postgresql" not in databases:
-        return []
+        return several
     found = (one for one in single(*operations) if isinstance(one, NumberedCheck))
     tables = dict.fromkeys(one.to_diff_tuple()[2] for one in found)
-    return [
+    return several + [
         f'The table "{table}" has several CHECK constraints without a name on the same columns, '
         "which PostgreSQL numbers: the script leaves them as they are there. `ws-alembic check` "
         "names what differs on PostgreSQL; write that into the script, and give new ones a name."

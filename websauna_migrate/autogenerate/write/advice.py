@@ -21,7 +21,7 @@ from sqlalchemy.engine import Dialect
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_column, render_type
 from websauna_migrate.alembic_adapter.written_expressions import dialect_of, written_for
-from websauna_migrate.autogenerate.compare.unnamed_checks import numbered_check_warnings
+from websauna_migrate.autogenerate.compare.unnamed_checks import one_of_several_warnings
 from websauna_migrate.autogenerate.comparison import Comparison
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.model_columns import changed
@@ -43,7 +43,7 @@ def warned(comparison: Comparison, renames: Sequence[str], dialect: Dialect) -> 
     databases = written_for(comparison.context.autogen_context)
     plain = [
         *renames,
-        *numbered_check_warnings(operations, databases),
+        *one_of_several_warnings(operations, databases),
         *without_concurrently(comparison.context.generated_revisions),
         *nulls_warnings(operations, databases),
         *check_warnings(operations, comparison.owned.tables, databases),
