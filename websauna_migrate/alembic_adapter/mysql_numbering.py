@@ -87,12 +87,12 @@ def number_columns(impl: DefaultImpl) -> None:
                 impl.execute(DropIndex(index))
             if (const.table.schema, str(const.table.name)) in perhaps:
                 for one in const.columns:
-                    index = aside_of(const.table, str(one.name))
-                    impl.execute(DropIndex(index, if_exists=True))
+                    write_drop_aside(impl, aside_of(const.table, str(one.name)))
 
     def drop_key(const: Constraint, **kw: Any) -> None:
         if isinstance(const, PrimaryKeyConstraint):
-            if connection is None and write_aside(impl, const.table):
+            if connection is None:
+                write_aside(impl, const.table)
                 perhaps.add((const.table.schema, str(const.table.name)))
             for name in numbered_by_key(connection, const.table) if connection is not None else ():
                 index = aside_of(const.table, name)
@@ -122,10 +122,8 @@ def numbered_by_key(connection: Connection, table: Table) -> list[str]:
     ]
 
 
-#: Keeps the statement that makes the index aside of the column that :func:`numbered_by_key` tells.
-ASIDE = """SET @aside = (
-    SELECT COALESCE(MIN(CONCAT('CREATE INDEX ', name, '_aside` ON ', {on}, ' (', quoted, ')')),
-        'DO 0')
+#: Statements that make the index aside of the column that :func:`numbered_by_key` tells.
+ASIDE = """SELECT CONCAT('CREATE INDEX ', name, '_aside` ON ', {on}, ' (', quoted, ')') AS words
     FROM (SELECT CONCAT('`', REPLACE(column_name, '`', '``'), '`') AS quoted,
             CONCAT('`', REPLACE(LEFT(column_name, 56), '`', '``')) AS name
         FROM information_schema.columns AS numbered
@@ -133,16 +131,39 @@ ASIDE = """SET @aside = (
             AND NOT EXISTS (SELECT 1 FROM information_schema.statistics AS one
                 WHERE one.table_schema = {schema} AND one.table_name = {table}
                     AND one.column_name = numbered.column_name
-                    AND seq_in_index = 1 AND index_name <> 'PRIMARY')) AS found)"""
+                    AND seq_in_index = 1 AND index_name <> 'PRIMARY')) AS found"""
+
+#: Statements that drop an index if it is there.
+DROP_ASIDE = """SELECT {drop} AS words FROM information_schema.statistics
+    WHERE table_schema = {schema} AND table_name = {table} AND index_name = {index}"""
 
 
-def write_aside(impl: DefaultImpl, table: Table) -> bool:
-    """Write SQL that makes the index aside where it runs; False for MySQL, which has none such."""
-    if not getattr(impl.dialect, "is_mariadb", False):
-        return False
+def write_aside(impl: DefaultImpl, table: Table) -> None:
+    """Write SQL that makes the index aside where it runs."""
     on = impl.dialect.identifier_preparer.format_table(table).replace("%%", "%")
+    execute_found(impl, table, ASIDE, on=literal(on))
+
+
+def write_drop_aside(impl: DefaultImpl, index: Index) -> None:
+    """Write SQL that drops an index aside where it runs, if it is there."""
+    assert index.table is not None
+    drop = str(DropIndex(index).compile(dialect=impl.dialect)).strip().replace("%%", "%")
+    execute_found(impl, index.table, DROP_ASIDE, drop=literal(drop), index=literal(str(index.name)))
+
+
+def execute_found(impl: DefaultImpl, table: Table, query: str, **parts: str) -> None:
+    """Write SQL that executes the statement that a query finds where it runs, if it finds one.
+
+    MySQL has no EXECUTE IMMEDIATE, and no DROP INDEX IF EXISTS.
+
+    :param query: selects the statement as ``words``
+    """
     schema = literal(table.schema) if table.schema else "DATABASE()"
-    query = ASIDE.format(on=literal(on), schema=schema, table=literal(str(table.name)))
-    impl.execute(text(escaped(query)))
-    impl.execute(text("EXECUTE IMMEDIATE @aside"))
-    return True
+    found = query.format(schema=schema, table=literal(str(table.name)), **parts)
+    for statement in (
+        f"SET @aside = (SELECT COALESCE(MIN(words), 'DO 0') FROM ({found}) AS statements)",
+        "PREPARE aside FROM @aside",
+        "EXECUTE aside",
+        "DEALLOCATE PREPARE aside",
+    ):
+        impl.execute(text(escaped(statement)))
