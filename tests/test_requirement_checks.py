@@ -244,6 +244,31 @@ def test_autogenerate_requires_the_revision_of_the_table_or_column(
     assert service.check().problems == ()
 
 
+OWNED = '    __tablename__ = "users"\n    __table_args__ = {"info": {"package": "fooapp"}}\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("sa.String(8), ", "sa.String(80), ", "addon@a200"),
+        ("unique=True", "unique=False", "addon@a200"),
+        ("code:", "note: Mapped[str | None]\n    code:", "addon@a100"),
+    ],
+)
+def test_autogenerate_requires_what_another_packages_script_made(
+    modelled: Workshop, transactional_database_url: str, old: str, new: str, expected: str
+) -> None:
+    """The table is this package's by now, as where it moved or is shared."""
+    modelled.service(transactional_database_url).upgrade()
+    source = MODELS.replace('    __tablename__ = "users"\n', OWNED).replace(old, new)
+    (modelled.root / "addon" / "models.py").write_text(source)
+    modelled.forget()
+    service = modelled.service(transactional_database_url)
+    (created,) = service.revision("Users", autogenerate=True)
+    assert created.package == "fooapp"
+    assert requires_of(created.path) == (expected,)
+
+
 def test_without_the_requirement_a_new_database_would_be_made_in_a_wrong_order(
     two: Workshop, postgresql_url: str
 ) -> None:

@@ -1,7 +1,8 @@
 """What a new script requires of other packages: found in its operations, never asked for.
 
-A requirement is written for every foreign key and every shared type, also one that an earlier
-script of the package has already: each script then says by itself what it needs.
+A requirement is written for every foreign key, every shared type, and every table of the package
+that another one's script made; also one that an earlier script of the package has already: each
+script then says by itself what it needs.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from alembic.operations import ops
+from sqlalchemy import Table
 
+from websauna_migrate.autogenerate.compare.by_hand import names_of
 from websauna_migrate.autogenerate.operations.ordering import foreign_keys_of
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, single
@@ -58,12 +61,42 @@ class InferredRequires:
                 for _, _, _, type_ in typed_columns(container):
                     for named in named_types(type_):
                         found.update(self.of_type(*type_key(named)))
+                for made in self.made_elsewhere:
+                    found.update(self.of_changes(container, made))
         return sorted(found)
 
-    def of_table(self, schema: str | None, table: str, columns: Sequence[str]) -> Iterator[str]:
+    @cached_property
+    def made_elsewhere(self) -> list[Table]:
+        """The package's tables of the models that another one's scripts made."""
+        created = self.owned.snapshot.created
+        return [
+            table
+            for key, table in self.owned.models.items()
+            for origin in (created.table_origin(*form) for form in self.owned.forms(*key))
+            if origin is not None and origin[0] != self.owned.package
+        ]
+
+    def of_changes(self, container: ops.OpContainer, table: Table) -> Iterator[str]:
+        """Yield the newest revision that made what of a table operations change."""
+        schema, name = self.owned.key_of(table)
+        for op in container.ops:
+            words = names_of(op, self.reflection.connection)
+            if name.lower() in words:
+                written = (one.name for one in table.columns if one.name.lower() in words)
+                yield from self.of_table(schema, name, [*words, *written], words)
+
+    def of_table(
+        self,
+        schema: str | None,
+        table: str,
+        columns: Sequence[str],
+        names: Collection[str] = (),
+    ) -> Iterator[str]:
         """Yield the revision that introduced another package's table, or what is newest of a key.
 
         That is a column, its name, its type, or the key.
+
+        :param names: constraints and indexes that count as well, in lower case
         """
         created = self.owned.snapshot.created
         forms = self.owned.forms(schema, table)
@@ -77,7 +110,7 @@ class InferredRequires:
             origin
             for form in forms
             for origin, access in self.key_changes.get(form, ())
-            if is_about(access, columns)
+            if is_about(access, columns) or str(access.label).lower() in names
         }
         newest = self.newest(origins)
         if newest is not None:
