@@ -139,3 +139,50 @@ def test_a_name_that_is_too_long_is_told_once(workshop: Workshop, database_url: 
     assert "by hand" not in (folder / "alembic" / "versions" / Path(script.path).name).read_text()
     service.upgrade()
     assert service.check().problems == ()
+
+
+LATER = """
+import sqlalchemy as sa
+metadata = sa.MetaData({convention})
+sa.Table("p", metadata, sa.Column("id", sa.Integer, primary_key=True))
+sa.Table(
+    "t",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("a", sa.ForeignKey("p.id"), unique=True),
+    sa.Column("b", sa.Integer, sa.CheckConstraint("b > 1", name="low"), index=True),
+    sa.CheckConstraint("b < 9"{name}),
+)
+"""
+
+
+def test_a_convention_that_comes_later_renames_what_had_a_name_alone(
+    workshop: Workshop, database_url: str
+) -> None:
+    folder = workshop.package(
+        "shop", LATER.format(convention="", name=""), metadata="shop.models.metadata"
+    )
+    service = workshop.service(database_url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    names = {
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "idx_%(column_0_label)s",
+    }
+    later = LATER.format(convention=f"naming_convention={names}", name=', name="high"')
+    (folder / "models.py").write_text(later)
+    workshop.forget()
+    service = workshop.service(database_url)
+    told = sorted(one.message.split(": ")[1] for one in service.check().problems)
+    assert told == [
+        "add constraint ck_t_low of table t",
+        "add index idx_t_b of table t",
+        "remove constraint low of table t",
+        "remove index ix_t_b of table t",
+    ]
+    service.revision("two", autogenerate=True)
+    service.upgrade()
+    assert service.check().problems == ()
