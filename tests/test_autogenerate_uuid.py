@@ -40,3 +40,50 @@ def test_a_uuid_that_was_no_number_does_not_become_one(
     service.downgrade("-1")
     numbers = "SELECT number FROM things ORDER BY id"
     assert rows(postgresql_url, numbers) == [(7,), (-3,), (None,)]
+
+
+BOTH = """
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+sa.Table("things", metadata, sa.Column("id", sa.Integer, primary_key=True),
+         sa.Column("key", {key}), sa.Column("code", {code}))
+"""
+
+TEXTS = {"key": "sa.Uuid(native_uuid=False)", "code": "sa.String(32)"}
+OTHERS = {"key": "sa.Uuid", "code": "sa.Integer"}
+
+
+@pytest.mark.parametrize("author", ["mariadb", "postgresql", "sqlite"])
+@pytest.mark.parametrize(("old", "new"), [(TEXTS, OTHERS), (OTHERS, TEXTS)])
+def test_a_uuid_becomes_a_text_and_comes_back_on_each_database(
+    workshop: Workshop,
+    request: pytest.FixtureRequest,
+    author: str,
+    old: dict[str, str],
+    new: dict[str, str],
+) -> None:
+    databases = [author, *({"mariadb", "postgresql", "sqlite"} - {author})]
+    urls = [str(request.getfixturevalue(f"{one}_url")) for one in databases]
+    folder = workshop.package("fooapp", BOTH.format(**old), metadata="fooapp.models.metadata")
+    workshop.service(urls[0]).revision("one", autogenerate=True)
+    for url in urls:
+        workshop.service(url).upgrade()
+        value = "00000000000000010000000000000005"
+        execute(url, f"INSERT INTO things (id, {quoted(url)}, code) VALUES (1, '{value}', '7')")
+    workshop.forget()
+    (folder / "models.py").write_text(BOTH.format(**new))
+    workshop.service(urls[0]).revision("two", autogenerate=True)
+    for url in urls:
+        service = workshop.service(url)
+        service.upgrade()
+        assert service.check().problems == ()
+        service.downgrade("-1")
+        service.upgrade()
+        ((key, code),) = rows(url, f"SELECT {quoted(url)}, code FROM things")
+        assert (str(key).replace("-", "").strip(), str(code)) == (value, "7")
+
+
+def quoted(url: str) -> str:
+    """Return the name of a column that is a word of MariaDB's."""
+    return "`key`" if url.startswith("mysql") else '"key"'

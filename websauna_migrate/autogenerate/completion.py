@@ -80,7 +80,7 @@ from websauna_migrate.autogenerate.operations.ordering import (
     statements_apart,
     target_of,
 )
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, single
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark, single
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import (
     ComputedColumns,
@@ -253,10 +253,20 @@ class Completion:
         """Put each table's changes in order, and name its constraints."""
         for op in self.table_changes:
             model = self.models.get(self.owned.key_of(op))
-            op.ops[:] = in_steps(op.ops, model)
+            self.tell_types(op)
+            op.ops[:] = in_steps(op.ops, model, self.database, written_for(self.context))
             columns = [column.name for column in model.columns] if model is not None else []
             name_constraints(op, self.taken_names(op, columns), columns)
             keep_unnamed_checks(op)
+
+    def tell_types(self, changes: TableChanges) -> None:
+        """Let changes of types know what the server calls both."""
+        key = self.owned.key_of(changes)
+        for op in changes.ops:
+            if isinstance(op, ops.AlterColumnOp) and op.modify_type is not None:
+                found = self.found.of_column(key, op.column_name).get("type")
+                if found is not None:
+                    mark(op, server_types=(found.left, found.right))
 
     def indexes_aside(self) -> Iterator[ScriptOp]:
         """Yield what gives numbered columns an index while the primary keys of tables change."""

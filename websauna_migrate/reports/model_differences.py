@@ -81,7 +81,8 @@ def subject_of(diff: Diff) -> tuple[str, ...]:
 def diffs_of(operation: ops.MigrateOperation) -> list[AlembicDiff]:
     """Return an operation's differences as Alembic's tuples, flat.
 
-    Those of a constraint or index end with what the server says of it.
+    Those of a constraint or index end with what the server says of it, those of a type with what it
+    calls the old and the new one.
     """
     if hasattr(operation, "ops"):
         return [diff for inner in operation.ops for diff in diffs_of(inner)]
@@ -96,6 +97,9 @@ def diffs_of(operation: ops.MigrateOperation) -> list[AlembicDiff]:
     if diff[0] in ("add_constraint", "remove_constraint") and len(diff) == 4:
         *names, content = diff
         return [(*names, Said(content if isinstance(content, str) else f"({', '.join(content)})"))]
+    if types := getattr(operation, "server_types", ()):
+        words = [Said(one) for one in types]
+        return [[(*one, *words) if one[0] == "modify_type" else one for one in diff]]
     definition = getattr(operation, "definition", "")
     return [(*diff, Said(definition))] if definition else [diff]
 
@@ -106,8 +110,9 @@ def describe(diff: AlembicDiff) -> str:
         return "; ".join(describe(one) for one in diff)
     words = str(diff[0]).replace("_", " ")
     if diff[0] in CHANGES_OF_COLUMNS:
-        _, schema, table, column, _, old, new = diff
-        return f"{words} of {full_name(schema, table)}.{column}: {value(old)} -> {value(new)}"
+        _, schema, table, column, _, old, new, *types = diff
+        told = " -> ".join(types or [value(old), value(new)])
+        return f"{words} of {full_name(schema, table)}.{column}: {told}"
     if diff[0] == "change_type":
         _, schema, name, old, new = diff
         return f"{words} {full_name(schema, name)}: {old} -> {new}"

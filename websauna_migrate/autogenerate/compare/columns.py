@@ -36,6 +36,8 @@ def judge_columns(
     """
     there = columns_in(found.in_database(key))
     types = {str(column.name): column.type for column in table.columns}
+    tables = (one for one in found.in_database(key) if one.kind == "table")
+    of_table = {one.get("collation") for one in tables}
     for op in changes.ops:
         if not isinstance(op, ops.AlterColumnOp):
             continue
@@ -65,7 +67,7 @@ def judge_columns(
         identities = (op.modify_server_default, op.existing_server_default)
         if any(isinstance(one, Identity) for one in identities):
             op.modify_server_default = False
-        give_collation(op, differs, database)
+        give_collation(op, differs, database, of_table)
         if "extra" in differs:
             sides = (differs["extra"].left, differs["extra"].right)
             op.numbered = tuple(one == "auto_increment" for one in sides)  # type: ignore[attr-defined]
@@ -160,12 +162,22 @@ def default_of(value: object) -> DefaultClause | None:
     return None if value is None else DefaultClause(text(escaped(str(value))))
 
 
-def give_collation(op: ops.AlterColumnOp, differs: Mapping[str, Difference], database: str) -> None:
+def give_collation(
+    op: ops.AlterColumnOp,
+    differs: Mapping[str, Difference],
+    database: str,
+    of_table: Collection[object],
+) -> None:
     """Let the old type of a column say its collation, which is not always reflected.
 
-    On SQLite a batch keeps a collation until a script names another one.
+    On SQLite a batch keeps a collation until a script names another one. On MariaDB a type without
+    any comes back with that of the table.
+
+    :param of_table: the collations of the table
     """
     one = differs.get("collation")
+    if one is not None and one.right is None and {one.left} == of_table:
+        return
     old: Any = op.existing_type
     if one is None or op.modify_type is None or not hasattr(old, "collation"):
         return

@@ -57,7 +57,8 @@ def mark(op: MigrateOperation, **marks: object) -> None:
 
     :param marks: ``only``, the databases that it is for; ``place`` among a table's changes;
         ``apart``, foreign keys of a new table that are added behind it; ``server_name``, what the
-        database calls a constraint; ``definition``, what the server says of it;
+        database calls a constraint; ``definition``, what the server says of it, ``server_types``
+        what it calls the types of a column;
         ``one_of_several``, the table of one that others without a name are like
     """
     for name, value in marks.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,12 +11,13 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Table
+from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.dialects.postgresql.ranges import AbstractRange
 from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.schema import Computed, DefaultClause, Identity
 from sqlalchemy.types import SchemaType, TypeEngine
 
-from websauna_migrate.alembic_adapter.written_expressions import dialect_of, written_for
+from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dialect_of, written_for
 from websauna_migrate.autogenerate.operations.column_types import portable
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark
 from websauna_migrate.facts.postgresql import quote_name
@@ -50,14 +51,18 @@ class TypeChange(ops.AlterColumnOp):
     :ivar numbered: whether MariaDB numbers the column, before and behind, where that changes
     :ivar only: the databases that see it, where the author's does not
     :ivar words: what the type is on these, before and behind; none for a further step of a change
+    :ivar whole: the change that this is the first step of, where the author's database sees it
     """
 
     numbered: tuple[bool, bool] | None = None
     only: tuple[str, ...] = ()
     words: Mapping[str, tuple[str, str]] = {}
+    whole: TypeChange | None = None
 
     def to_diff_tuple(self) -> Any:
         """Return the difference; that of other databases has their words."""
+        if self.whole is not None:
+            return self.whole.to_diff_tuple()
         if not self.only:
             return super().to_diff_tuple()
         if not self.words:
@@ -186,16 +191,28 @@ def name_of(type_: TypeEngine[Any] | None) -> str | None:
 
 
 def in_steps(
-    operations: list[ops.MigrateOperation], model: Table | None
+    operations: list[ops.MigrateOperation],
+    model: Table | None,
+    database: str,
+    databases: Collection[str],
 ) -> list[ops.MigrateOperation]:
     """Return a table's changes, those of types in the steps that they need.
 
     :param model: the table as its model has it
+    :param database: the author's
+    :param databases: those that the script is written for
     """
+    others = tuple(one for one in DATABASES if one in databases and one != "mysql")
     found: list[ops.MigrateOperation] = []
     for op in operations:
         if isinstance(op, ops.AlterColumnOp) and op.modify_type is not None:
-            found += type_change_in_steps(op, op.modify_type, model)
+            seen = "mysql" in databases and not getattr(op, "only", ())
+            steps = own_uuid_in_steps(op, op.modify_type, model, others) if seen else []
+            if steps:
+                # The first that the author's database takes tells the whole change.
+                own = next(one for one in steps if database in getattr(one, "only", ()))
+                mark(own, whole=whole_of(op))
+            found += steps or type_change_in_steps(op, op.modify_type, model)
         elif isinstance(op, ops.AlterColumnOp) and op.kw.get("autoincrement"):
             # Its renderer knows that the word is MariaDB's.
             same_type = TypeChange(op.table_name, op.column_name)
@@ -245,6 +262,34 @@ def type_change_in_steps(
     if op.modify_comment is not False:
         added.existing_comment = op.modify_comment
     return [*dropped, changed, added]
+
+
+def own_uuid_in_steps(
+    op: ops.AlterColumnOp, new: TypeEngine[Any], model: Table | None, others: tuple[str, ...]
+) -> list[ops.MigrateOperation]:
+    """Return the steps of :func:`uuid_in_steps` for a change that the author's database sees.
+
+    :param others: the databases that the script is written for, but for MariaDB
+    :returns: nothing for other types
+    """
+    assert op.existing_type is not None
+    try:
+        old, wanted = (one.compile(MariaDBDialect()) for one in (op.existing_type, new))
+    except (CompileError, UnsupportedCompilationError, NotImplementedError, AttributeError):
+        return []
+    steps = uuid_in_steps(whole_of(op), old, wanted)
+    if steps is None:
+        return []
+    elsewhere = whole_of(op)
+    elsewhere.only = others
+    return [*(type_change_in_steps(elsewhere, new, model) if others else ()), *steps]
+
+
+def whole_of(op: ops.AlterColumnOp) -> TypeChange:
+    """Return a change of a type as one operation."""
+    whole = TypeChange(op.table_name, op.column_name)
+    whole.__dict__.update(op.__dict__)
+    return whole
 
 
 def uuid_in_steps(
