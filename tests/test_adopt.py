@@ -983,7 +983,20 @@ def test_one_project_that_became_several_packages(story: Story) -> None:
     story.ws("-x", "packages=all", "adopt", "--undo", "--yes")
     assert rows(story.url, "SELECT * FROM alembic_version") == [("aa03",)]
     assert rows(story.url, "SELECT title FROM notes") == [("kept",)]
+    assert "alembic_history_addon" not in tables(story.url)
     assert "aa03 (head)" in story.alembic("alembic.ini", "current")
+
+
+def test_a_package_without_scripts_differs_from_nothing(story: Story) -> None:
+    story.app()
+    versions = story.folder("fooapp/alembic", PLAIN)
+    story.script(versions, "aa01", None, "pages")
+    addon = story.workshop.package("addon", MODELS.replace("pages", "notes"))
+    (addon / "alembic" / "versions").mkdir(parents=True)
+    story.workshop.application("fooapp", story.ini, story.url)
+    execute(story.url, "CREATE TABLE other (id INTEGER)")
+    done = story.ws("-x", "packages=all", "adopt", "--yes")
+    assert "was there before" not in done.out, done
 
 
 def test_the_files_of_an_installed_add_on_stay(

@@ -22,6 +22,7 @@ from websauna_migrate.runs.adopting import (
     adopt_histories,
     adopted_packages,
     drop_empty_ledger,
+    drop_histories,
     give_back,
 )
 from websauna_migrate.runs.base_service import Service
@@ -79,7 +80,7 @@ def undo_adoption(
     remedy = "The tables that were moved have rows by now, so the adoption stays."
     take_back(site, moved, "adopt --undo", remedy)
     actions = []
-    with Runner(site).locked("adopt --undo") as (connection, _):
+    with Runner(site).locked("adopt --undo") as (connection, read):
         adopted = adopted_packages(site, connection, selected)
         if not adopted and not records(service, selected) and not settings_record(service):
             raise UsageError("Nothing was adopted here: there is nothing to undo.")
@@ -87,6 +88,9 @@ def undo_adoption(
             rows = ", ".join(one.before)
             note = adopted[one.package].note.partition(", by ")[0]
             actions.append(f"{one.package}: given back ({rows}), {note}")
+        # A package that got tables alone had no history before.
+        got = {one.package for one in moved} - adopted.keys()
+        drop_histories(site, connection, [name for name in got if not read()[name]])
         if drop_empty_ledger(site, connection, going):
             actions.append(f"{LEDGER_TABLE}: dropped, it told of adoptions alone")
         others = [name for name in site.packages if name not in selected]

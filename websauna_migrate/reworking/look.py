@@ -386,7 +386,9 @@ def look_at_drift(
     for problem in problems:
         name = problem.package or ""
         if problem.kind == "drift":
-            found.drift.append(problem.message)
+            # What no script is about yet was nowhere before.
+            if name and site.loaded.histories[name].ids:
+                found.drift.append(problem.message)
         elif before and problem.kind == "unrecorded":
             without_history(found, site, name, problem.details)
         elif before and problem.kind == "no-scripts" and problem.details:

@@ -174,6 +174,12 @@ def give_back(
     return tuple(done)
 
 
+def drop_histories(site: Site, connection: Connection, packages: Collection[str]) -> None:
+    """Drop the history tables of packages."""
+    for name in packages:
+        write_rows(connection, site.packages[name].history_table, site.schema, None)
+
+
 def drop_empty_ledger(
     site: Site, connection: Connection, going: Collection[tuple[str, str]]
 ) -> bool:
