@@ -198,6 +198,40 @@ def test_checks_without_a_name_are_the_same_on_another_database(
         goes_and_comes(elsewhere)
 
 
+CHECKED = (
+    "import sqlalchemy as sa\nfrom sqlalchemy.orm import declarative_base\n"
+    "Base = declarative_base()\n"
+    'sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),'
+    'sa.Column("n", {}), sa.Column("s", {}), sa.CheckConstraint("n > 1", name="low"), '
+    "sa.CheckConstraint(\"s <> 'x'\"))"
+)
+
+
+@pytest.mark.parametrize("author", ["sqlite", "mariadb"])
+def test_a_check_of_a_column_that_changes_its_type_comes_back(
+    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, author: str
+) -> None:
+    """PostgreSQL writes a cast into one that stays."""
+    url = request.getfixturevalue(f"{author}_url")
+    folder = workshop.package("shop", CHECKED.format("sa.Integer", "sa.String(9)"))
+    workshop.service(url).revision("one", autogenerate=True)
+    workshop.service(url).upgrade()
+    workshop.service(postgresql_url).upgrade()
+    words = (
+        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE contype = 'c' ORDER BY conname"
+    )
+    before = rows(postgresql_url, words)
+    (folder / "models.py").write_text(CHECKED.format("sa.Numeric(8, 2)", "sa.Text"))
+    workshop.forget()
+    workshop.service(url).revision("two", autogenerate=True)
+    site = workshop.service(postgresql_url)
+    site.upgrade()
+    assert site.check().problems == ()
+    site.downgrade("-1")
+    assert rows(postgresql_url, words) == before
+
+
 @pytest.mark.parametrize("author", ["sqlite", "mariadb"])
 def test_the_sequence_of_a_key_gets_its_new_type(
     workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, author: str

@@ -39,6 +39,7 @@ from websauna_migrate.autogenerate.compare.indexes import (
     missing_indexes,
     with_expression_indexes,
 )
+from websauna_migrate.autogenerate.compare.leaning_checks import freed_checks
 from websauna_migrate.autogenerate.compare.leaning_keys import freed_keys
 from websauna_migrate.autogenerate.compare.mysql_attributes import (
     column_changes,
@@ -204,6 +205,7 @@ class Completion:
         self.add_unseen(named)
         for table in self.existing_tables.values():
             self.free_keys(table)
+            self.free_checks(table)
         if self.database == "sqlite":
             self.complete_new_tables()
 
@@ -447,6 +449,13 @@ class Completion:
             or all(self.owned.owner_of(*key) == self.owned.package for key in target_of(op))
         ]
         self.keep(changes)
+
+    def free_checks(self, table: Table) -> None:
+        """Let a table's CHECKs go and come on PostgreSQL where types change, unseen from here."""
+        if self.database != "postgresql" and "postgresql" in written_for(self.context):
+            changes = self.changes_of(table)
+            changes.ops += freed_checks(table, changes, self.context)
+            self.keep(changes)
 
     def changes_of(self, table: Table) -> TableChanges:
         """Return the changes of a table that were found so far."""
