@@ -11,7 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from alembic.ddl.impl import DefaultImpl
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Table, UniqueConstraint, event
+from sqlalchemy import (
+    CheckConstraint,
+    Constraint,
+    ForeignKeyConstraint,
+    Table,
+    UniqueConstraint,
+    event,
+)
 from sqlalchemy.engine import Connection, Inspector
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.sql.elements import conv
@@ -83,7 +90,7 @@ def table_text(connection: Connection, schema: str | None, name: str) -> str | N
 
 def correct(table: Table, found: WrittenTable) -> None:
     """Give a reflected table the constraints that its CREATE TABLE has."""
-    table.primary_key.name = found.key_name
+    table.primary_key.name = found.key_name or by_convention(table.primary_key)
     for one in [*table.constraints]:
         if isinstance(one, (UniqueConstraint, CheckConstraint)):
             table.constraints.discard(one)
@@ -93,7 +100,7 @@ def correct(table: Table, found: WrittenTable) -> None:
     for (_, text), name in zip(found.checks, names, strict=True):
         table.append_constraint(CheckConstraint(escaped(text), name=name))
     for key, written in found.paired(table.foreign_key_constraints, ends):
-        key.name = written.name
+        key.name = written.name or by_convention(key)
         key.ondelete = written.options.get("ondelete")
         key.onupdate = written.options.get("onupdate")
         key.deferrable = written.options.get("deferrable")
@@ -101,12 +108,18 @@ def correct(table: Table, found: WrittenTable) -> None:
     tell_keys_apart(table)
 
 
+def by_convention(constraint: Constraint) -> conv | None:
+    """Return the name that a batch's naming convention gave; SQLAlchemy 2.0.25 has it by now."""
+    return constraint.name if isinstance(constraint.name, conv) else None
+
+
 def tell_keys_apart(table: Table) -> None:
     """Let several foreign keys without a name on the same columns have names of their own.
 
     A batch's naming convention would give them one, and Alembic would lose all but one of them.
     """
-    unnamed = [one for one in table.foreign_key_constraints if not isinstance(one.name, str)]
+    keys = table.foreign_key_constraints
+    unnamed = [one for one in keys if by_convention(one) or not one.name]
     columns = [ends(one)[0] for one in unnamed]
     for one in unnamed:
         if columns.count(ends(one)[0]) > 1:
