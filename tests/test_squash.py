@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from apps import THING, Workshop
 from runs import engine_of, execute, rows, table, tables
 from websauna_migrate.errors import MigrationError, ScriptError, UsageError
+from websauna_migrate.facts.catalogue import read_facts
 
 HISTORY = "alembic_history_fooapp"
 
@@ -265,12 +266,13 @@ def test_what_kept_steps_do_not_fill_is_written_anew(
         'op.alter_column("t", "n", nullable=False)\nop.add_column("t", sa.Column("f", sa.Float))',
         'op.drop_column("t", "f")\nop.alter_column("t", "n", nullable=True)',
     )
-    # An exclusion constraint is more than operations know.
+    # An exclusion constraint that includes columns is more than operations know.
     workshop.script(
         "fooapp",
         "aa04",
         "aa03",
-        'op.execute("CREATE TABLE e (r int4range, EXCLUDE USING gist (r WITH &&))")',
+        'op.execute("CREATE TABLE e (r int4range, n int4range, "'
+        '"EXCLUDE USING gist (r WITH &&) INCLUDE (n))")',
         'op.drop_table("e")',
     )
     (script,) = workshop.service(postgresql_url).squash().scripts
@@ -503,3 +505,54 @@ def test_enum_types_are_known_behind_a_squash(
     )
     assert workshop.ws(ini, "check") == (0, "No new upgrade operations detected.\n", "")
     assert "No changes" in workshop.ws(ini, "revision", "--autogenerate", "-m", "no").out
+
+
+UNSEEN = {
+    "sqlite": (
+        'op.execute("CREATE UNIQUE INDEX low ON t (lower(name), n) WHERE n > 1")',
+        "lower(name)",
+    ),
+    "postgresql": (
+        """op.execute(
+            "ALTER TABLE t ADD CONSTRAINT apart EXCLUDE USING btree (name WITH =, abs(n) WITH =) "
+            "WHERE (n > 1) DEFERRABLE INITIALLY DEFERRED"
+        )""",
+        "EXCLUDE USING",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*unsupported reflection")
+@pytest.mark.parametrize("database", UNSEEN)
+def test_what_sqlalchemy_does_not_reflect_of_a_table_that_changes_is_written_anew(
+    workshop: Workshop, request: pytest.FixtureRequest, database: str
+) -> None:
+    url = str(request.getfixturevalue(f"{database}_url"))
+    made, words = UNSEEN[database]
+    workshop.package("fooapp", None)
+    columns = 'sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.String(20))'
+    create = f'op.create_table("t", {columns}, sa.Column("n", sa.Integer))'
+    workshop.script("fooapp", "aa01", None, f"{create}\n{made}", 'op.drop_table("t")')
+    workshop.script(
+        "fooapp",
+        "aa02",
+        "aa01",
+        'with op.batch_alter_table("t") as batch:\n'
+        '    batch.add_column(sa.Column("more", sa.Integer))\n'
+        '    batch.alter_column("name", type_=sa.String(30))',
+        'with op.batch_alter_table("t") as batch:\n'
+        '    batch.drop_column("more")\n'
+        '    batch.alter_column("name", type_=sa.String(20))',
+    )
+    workshop.service(url).upgrade()
+    with engine_of(url).connect() as connection:
+        before = read_facts(connection).only(lambda one: one.table == "t")
+    (script,) = workshop.service(url).squash(":").scripts
+    assert script.kept == ()
+    service = workshop.service(url)
+    service.upgrade()
+    service.downgrade("base")
+    service.upgrade()
+    with engine_of(url).connect() as connection:
+        after = read_facts(connection).only(lambda one: one.table == "t")
+    assert after == before and words in str(before)

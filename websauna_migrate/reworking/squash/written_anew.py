@@ -6,7 +6,7 @@ import ast
 import re
 import tempfile
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from sqlalchemy import (
     event,
     text,
 )
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import CompileError
 from sqlalchemy.sql.elements import TextClause
@@ -30,12 +31,14 @@ from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.alembic_adapter.reflected_tables import without_parameters
+from websauna_migrate.autogenerate.compare.definitions import index_of
 from websauna_migrate.autogenerate.compare.enum_types import last_values
 from websauna_migrate.autogenerate.operations.rendering import CONDITIONS
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.template import create_script_directory
 from websauna_migrate.database.engines import connect, make_engine
-from websauna_migrate.facts.fact import Facts
+from websauna_migrate.facts.brackets import split_brackets, split_commas
+from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.models.sqlalchemy_internals import escaped
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.script_files import script_text
@@ -212,6 +215,9 @@ def reflected(connection: Connection, facts: Facts) -> MetaData:
             without_nothing(part)
         if connection.dialect.name == "sqlite":
             with_numbering(table, facts)
+            with_expression_indexes(table, facts)
+        elif connection.dialect.name == "postgresql":
+            with_exclusions(table, facts)
     return metadata
 
 
@@ -268,6 +274,60 @@ def with_numbering(table: Table, facts: Facts) -> None:
     for one in facts.objects:
         if one.kind == "table" and one.name == table.name and one.get("autoincrement"):
             table.dialect_options["sqlite"]["autoincrement"] = True
+
+
+def parts_of(table: Table, facts: Facts, kind: str) -> Iterator[Fact]:
+    """Yield the facts of a kind of a table's parts."""
+    schema = table.schema or facts.default_schema
+    for one in facts.objects:
+        if (one.kind, one.schema, one.table) == (kind, schema, table.name):
+            yield one
+
+
+def with_expression_indexes(table: Table, facts: Facts) -> None:
+    """Give a table of SQLite its indexes of expressions, which SQLAlchemy does not reflect."""
+    there = {index.name for index in table.indexes}
+    names = [str(column.name) for column in table.columns]
+    for one in parts_of(table, facts, "index"):
+        if one.name in there:
+            continue
+        found = index_of(one, str(table.name), None, "sqlite", names, ("sqlite",))
+        parts = [
+            table.c[part.name] if isinstance(part, Column) else part for part in found.expressions
+        ]
+        Index(one.name, *parts, unique=found.unique, _table=table, **found.dialect_kwargs)
+
+
+def with_exclusions(table: Table, facts: Facts) -> None:
+    """Give a table of PostgreSQL its EXCLUDE constraints, which SQLAlchemy does not reflect."""
+    for one in parts_of(table, facts, "constraint"):
+        if (constraint := exclusion(one)) is not None:
+            table.append_constraint(constraint)
+
+
+def exclusion(fact: Fact) -> ExcludeConstraint | None:
+    """Return the EXCLUDE constraint that a fact tells of; ``None`` for another, or other words."""
+    definition = str(fact.get("definition"))
+    begin = re.match(r"EXCLUDE USING (\w+) (?=\()", definition)
+    if begin is None:
+        return None
+    inside, rest = split_brackets(definition[begin.end() :])
+    where = None
+    if rest.startswith(" WHERE ("):
+        condition, rest = split_brackets(rest.removeprefix(" WHERE "))
+        where = text(escaped(condition))
+    deferred = re.fullmatch(r"( DEFERRABLE)?(?: INITIALLY (\w+))?", rest)
+    parts = [part.rpartition(" WITH ") for part in split_commas(inside)]
+    if deferred is None or not all(word for _, word, _ in parts):
+        return None
+    return ExcludeConstraint(
+        *((text(escaped(part)), operator) for part, _, operator in parts),
+        name=fact.name,
+        using=begin[1],
+        where=where,
+        deferrable=True if deferred[1] else None,
+        initially=deferred[2],
+    )
 
 
 def without_nothing(part: Table | Index | Constraint) -> None:
