@@ -57,3 +57,35 @@ def test_foreign_keys_into_written_schemas_are_quiet(
     assert upgrade.count("create_foreign_key(") == upgrade.count("type_='foreignkey'") == 2
     service.upgrade()
     assert [str(one) for one in service.check().problems if one.fatal] == []
+
+
+NAMED = """
+import sqlalchemy as sa
+metadata = sa.MetaData()
+sa.Table("p", metadata, sa.Column("id", sa.Integer, primary_key=True))
+sa.Table("q", metadata, sa.Column("id", sa.Integer, primary_key=True))
+sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True),
+         sa.Column("a", sa.Integer), sa.Column("b", sa.Integer),
+         sa.ForeignKeyConstraint(["{column}"], ["{table}.id"], name="k"))
+"""
+
+
+def test_a_foreign_key_gets_another_column_under_its_name(
+    workshop: Workshop, database_url: str
+) -> None:
+    """MariaDB has an index of that name for the former column."""
+    models = workshop.package(
+        "shop", NAMED.format(column="a", table="p"), metadata="shop.models.metadata"
+    )
+    service = workshop.service(database_url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    (models / "models.py").write_text(NAMED.format(column="b", table="q"))
+    workshop.forget()
+    service = workshop.service(database_url)
+    service.revision("two", autogenerate=True)
+    service.upgrade()
+    assert service.check().problems == ()
+    service.downgrade("-1")
+    service.upgrade()
+    assert service.check().problems == ()

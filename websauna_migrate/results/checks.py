@@ -36,7 +36,8 @@ class CheckProblem:
     :ivar kind: ``pending``, ``drift``, ``database-changed``, ``unknown-revision``, ``requirement``,
         ``unowned``, ``not-installed``, ``script-changed``, ``unsure``, ``race``, ``late``, ...
     :ivar fatal: false for what is only worth knowing
-    :ivar details: a diff as Alembic gives it, a table, ...: depends on ``kind``
+    :ivar details: a diff as Alembic gives it, with the server's words of both sides at its end, a
+        table, ...: depends on ``kind``
     """
 
     kind: str
