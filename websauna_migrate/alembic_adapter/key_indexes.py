@@ -72,10 +72,7 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
         found = (table.schema, str(table.name), str(name))
         if found in left:
             left.remove(found)
-            gone = next((one for one in indexes(connection, table) if one.name == name), None)
-            if gone is not None and not gone.unique:
-                replace_before(connection, table, name)
-                connection.execute(DropIndex(index_of(table, gone.name, gone.columns)))
+            drop_left_behind(connection, table, name)
 
     def drop(index: Index, **kw: Any) -> None:
         if index.table is not None:
@@ -109,6 +106,14 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
     impl.drop_index = drop  # type: ignore[method-assign]
     impl.add_constraint = add_key  # type: ignore[method-assign]
     impl.create_index = create  # type: ignore[method-assign]
+
+
+def drop_left_behind(connection: Connection, table: Table, name: str | None) -> None:
+    """Drop an index that stayed behind its foreign key, if it is there."""
+    gone = next((one for one in indexes(connection, table) if one.name == name), None)
+    if gone is not None and not gone.unique:
+        replace_before(connection, table, name)
+        connection.execute(DropIndex(index_of(table, gone.name, gone.columns)))
 
 
 def own_index(connection: Connection, table: Table, name: str | None) -> bool:
