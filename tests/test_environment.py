@@ -382,6 +382,49 @@ def test_x_arguments_reach_an_environment(foo: Workshop, sqlite_url: str) -> Non
     assert set(seen) == {"one"}
 
 
+ASKING = UNGUARDED.replace("fileConfig(config.config_file_name)", "{asks}")
+
+GIVING_UP = """
+try:
+    url = config.our_url
+except AttributeError:
+    raise SystemExit(1)
+"""
+
+
+def test_an_environment_that_misses_an_argument_of_the_command_line_is_told_the_way_out(
+    foo: Workshop, sqlite_url: str
+) -> None:
+    ini = foo.application("site_app", foo.root / "site.ini", sqlite_url)
+    by_key = 'tenant = context.get_x_argument(as_dictionary=True)["tenant"]'
+
+    def fails(asks: str) -> str:
+        write_env(foo, ASKING.format(asks=asks))
+        typed = foo.ws(ini, "-x", "packages=all", "upgrade")
+        assert typed.status == 1
+        return typed.err
+
+    assert 'If "tenant" is one: ws-alembic ' in fails(by_key)
+    found = fails("tenant = config.cmd_opts.tenant")
+    assert (
+        'has no option "tenant". Let env.py say getattr(config.cmd_opts, "tenant", None)' in found
+    )
+    for asks in ("url = config.our_url", GIVING_UP):
+        assert 'Let env.py say getattr(config, "our_url", None)' in fails(asks)
+    # An error of something else is not taken for it.
+    assert "Let env.py" not in fails("context.get_heads()")
+    write_env(
+        foo,
+        ASKING.format(
+            asks=by_key
+            + '\ntenant = context.get_x_argument(as_dictionary=True).get("tenant")'
+            + '\nassert getattr(config.cmd_opts, "tenant", None) is None'
+            + '\nassert getattr(config, "our_url", None) is None'
+        ),
+    )
+    assert foo.ws(ini, "-x", "packages=all", "-x", "tenant=blue", "upgrade").status == 0
+
+
 @pytest.mark.parametrize("include", [False, True], ids=["one file", "an include"])
 def test_plain_alembic_works_with_the_template(
     foo: Workshop, transactional_database_url: str, run: Any, include: bool

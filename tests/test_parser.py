@@ -126,6 +126,14 @@ def test_an_environment_is_told_the_command_as_alembic_tells_it(words: list[str]
     assert (found.cmd[0], list(found.cmd[2])) == (theirs.cmd[0], list(theirs.cmd[2]))
 
 
+@pytest.mark.parametrize("words", [["status"], ["adopt"], ["redo"], ["plan", "a"]])
+def test_a_command_that_alembic_lacks_is_one_that_looks_for_an_environment(
+    words: list[str],
+) -> None:
+    found = with_command(make_parser().parse_args(words))
+    assert found.cmd == alembic.config.CommandLine().parser.parse_args(["current"]).cmd
+
+
 def test_python_collects_after_a_command_as_before(capsys: pytest.CaptureFixture[str]) -> None:
     before = gc.get_threshold()
     assert main(["list_templates"]) == 0

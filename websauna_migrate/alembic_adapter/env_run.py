@@ -270,7 +270,11 @@ def env_py_named(
             words = hide_password(words, url)
         raise environment.failure(
             f"failed{where}: {type(exc).__name__}: {words}{what_to_write(exc, env=True)}"
-            + (missing_sections(environment) or missing_options(environment, exc))
+            + (
+                missing_arguments(environment, exc)
+                or missing_sections(environment)
+                or missing_options(environment, exc)
+            )
             + "\n"
             + (BEHIND if ended() else BEFORE)
             + (ALONE if locked else REPEATED if from_database and not ended() else ""),
@@ -306,6 +310,32 @@ def missing_options(environment: PackageEnvironment, exc: BaseException) -> str:
         "\nAn option that env.py asks Alembic's configuration for has to be in the section "
         f"[{environment.options.main_section}] of {Path(ini).name}."
     )
+
+
+def missing_arguments(environment: PackageEnvironment, exc: BaseException) -> str:
+    """Return a line on how an ``env.py`` gets what it misses of the program that calls it."""
+    config, source = environment.config, environment.env_py.read_text(encoding="utf-8")
+    # An env.py that finds something missing may exit for it.
+    for one in (exc, exc.__context__):
+        if not isinstance(one, AttributeError):
+            continue
+        if one.obj is config:
+            return (
+                f"\nA program of the project sets config.{one.name}, which is not run here. Let "
+                f'env.py say getattr(config, "{one.name}", None), and do without it.'
+            )
+        if one.obj is config.cmd_opts and "cmd_opts" in source:
+            return (
+                f'\nThe command line has no option "{one.name}". Let env.py say getattr('
+                f'config.cmd_opts, "{one.name}", None), or take it from "-x {one.name}=VALUE" by '
+                f'context.get_x_argument(as_dictionary=True).get("{one.name}").'
+            )
+    if isinstance(exc, KeyError) and "get_x_argument" in source:
+        key = exc.args[0] if exc.args else None
+        given = {one.partition("=")[0] for one in getattr(config.cmd_opts, "x", None) or ()}
+        if isinstance(key, str) and key not in given:
+            return f'\nenv.py reads arguments of -x. If "{key}" is one: ws-alembic -x {key}=VALUE'
+    return ""
 
 
 def is_raised_below(frames: StackSummary, path: str) -> bool:

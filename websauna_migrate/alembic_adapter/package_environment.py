@@ -218,13 +218,14 @@ def with_command(arguments: Namespace | None) -> Namespace | None:
     """Add what Alembic's parser adds to a command line that was parsed without it.
 
     ``env.py`` may ask ``config.cmd_opts.cmd`` for the command: Alembic's function, and the names of
-    its positional and keyword arguments.
+    its positional and keyword arguments. For a command that Alembic does not have these are those
+    of ``current``, which only looks.
     """
     import alembic.command
 
-    verb = getattr(arguments, "verb", None)
-    function = getattr(alembic.command, str(verb), None)
-    if arguments is not None and function is not None and not hasattr(arguments, "cmd"):
+    if arguments is not None and not hasattr(arguments, "cmd"):
+        verb = getattr(arguments, "verb", None)
+        function = getattr(alembic.command, str(verb), alembic.command.current)
         spec = inspect.getfullargspec(function)
         first = len(spec.args) - len(spec.defaults or ())
         arguments.cmd = (function, spec.args[1:first], spec.args[first:])
