@@ -662,7 +662,9 @@ def test_an_older_websauna_whose_application_has_the_scripts_of_all(story: Story
     story.workshop.application("fooapp", story.ini, story.url)
     taken_over = "addon: gets the table notes from fooapp, by two scripts"
     assert taken_over in story.ws("adopt", "--dry-run").out
-    assert taken_over in story.ws("adopt", "--yes").out
+    done = story.ws("adopt", "--yes").out
+    assert taken_over in done
+    assert 'note: Package "addon" now requires "fooapp", which is the application' in done
     assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
     story.ws("-x", "packages=all", "check", "--fresh")
 

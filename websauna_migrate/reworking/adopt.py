@@ -213,7 +213,7 @@ def move_tables(found: Findings) -> None:
         for one in found.service.move_table(tables, source, target):
             record = AdoptionRecord(directory_of(found.service, one.package))
             record.add_created([one.path])
-            found.notes.append(f"new: {one.path}")
+            found.notes += [f"new: {one.path}", *one.warnings]
     if found.moves:
         found.service.upgrade(
             packages=sorted({name for pair in found.moves_together for name in pair})
