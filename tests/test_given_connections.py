@@ -448,7 +448,8 @@ def test_steps_that_need_no_transaction_are_refused_before(
         assert str(info.value) == (
             "A run in the transaction of the connection given is impossible: the whole run cannot "
             f"be one transaction. Nothing was changed.\n  users@u2: {reason}\nUpgrade to the "
-            "revision before each of these first, then on a connection that is in no transaction."
+            "last of these on a connection that is in no transaction; the rest may be one "
+            "transaction."
         )
         assert not names(connection)
     # The remedy.

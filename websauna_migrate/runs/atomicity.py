@@ -21,10 +21,13 @@ from websauna_migrate.runs.sqlite_statements import BEGINS, ENDS
 
 #: What PostgreSQL and SQLite refuse inside of a transaction, or what ends one.
 NEEDS_AUTOCOMMIT = re.compile(
-    r"^\s*(?:COMMIT|ROLLBACK(?!\s+TO)|VACUUM|(?:CREATE|DROP|ALTER)\s+(?:DATABASE|TABLESPACE)|"
-    r"ALTER\s+SYSTEM|REINDEX\s+DATABASE)\b|\bCONCURRENTLY\b",
-    re.IGNORECASE,
+    r"^\s*(?:COMMIT|ROLLBACK(?!\s+TO)|VACUUM|(?:CREATE|DROP)\s+(?:DATABASE|TABLESPACE)|"
+    r"ALTER\s+DATABASE(?=.*\bTABLESPACE\b)|ALTER\s+SYSTEM|REINDEX\s+DATABASE)\b",
+    re.IGNORECASE | re.DOTALL,
 )
+
+#: PostgreSQL's alone: SQLite does not know the word.
+CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 
 
 def require_atomic(
@@ -60,7 +63,7 @@ def require_atomic(
         raise NotAtomic(
             f"{what} is impossible: the whole run cannot be one transaction. Nothing was changed.",
             reasons,
-            f"Upgrade to the revision before each of these first, then {without}.",
+            f"Upgrade to the last of these {without}; the rest may be one transaction.",
         )
 
 
@@ -119,10 +122,13 @@ def obstacles(path: Path, direction: str, server: Server) -> Iterator[str]:
             isinstance(node, ast.keyword)
             and node.arg == "postgresql_concurrently"
             and server.kind == "postgresql"
+            and not (isinstance(node.value, ast.Constant) and not node.value.value)
         ):
             yield f"line {node.value.lineno} works CONCURRENTLY"
     for constant, text in texts:
         match = NEEDS_AUTOCOMMIT.search(text)
+        if match is None and server.kind == "postgresql":
+            match = CONCURRENTLY.search(text)
         if match and not (begun and ENDS.fullmatch(text)):
             yield f"line {constant.lineno} has {' '.join(match.group().upper().split())}"
 
