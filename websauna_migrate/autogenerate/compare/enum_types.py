@@ -383,7 +383,13 @@ class NamedTypes:
         """
         if self.on_postgresql:
             return reflected
-        return self.owned.written_types.get(table, {}).get(column)
+        written = self.owned.written_types.get(table, {}).get(column)
+        if written is None or not all(
+            self.exists(self.key_of(one)) for one in named_types(written)
+        ):
+            # A type of another name by now.
+            return None
+        return written
 
     def is_of(self, type_: TypeEngine[Any] | None, key: Key) -> bool:
         """Tell whether a type is, or is made of, a named one."""
