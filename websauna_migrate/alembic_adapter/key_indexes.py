@@ -83,10 +83,9 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
         make_room(const.table, final_name(const, connection))
         add_constraint(const, **kw)
         if isinstance(const, UniqueConstraint):
-            columns = [str(one.name) for one in const.columns]
-            leave_one(
-                connection, const.table, KeyIndex(final_name(const, connection) or "", columns)
-            )
+            name = final_name(const, connection) or ""
+            own = KeyIndex(name, [str(one.name) for one in const.columns])
+            leave_one(connection, const.table, own)
         elif isinstance(const, (PrimaryKeyConstraint, ForeignKeyConstraint)):
             # An index of a foreign key that was dropped is there still, and may serve no more.
             for one in indexes(connection, const.table):
@@ -97,10 +96,9 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
             make_room(index.table, final_name(index, connection))
         create_index(index, **kw)
         if index.table is not None:
-            columns = [str(getattr(one, "name", "")) for one in index.expressions]
-            leave_one(
-                connection, index.table, KeyIndex(final_name(index, connection) or "", columns)
-            )
+            name = final_name(index, connection) or ""
+            own = KeyIndex(name, [str(getattr(one, "name", "")) for one in index.expressions])
+            leave_one(connection, index.table, own)
 
     impl.drop_constraint = drop_key  # type: ignore[method-assign]
     impl.drop_index = drop  # type: ignore[method-assign]

@@ -86,10 +86,8 @@ def freed_keys(
         creation = known.creation(one.fact) if only != set() else None
         if creation is not None:
             moves = creation.reverse(), creation
-            if only:
-                databases = tuple(name for name in DATABASES if name in only)
-                for op in moves:
-                    mark(op, only=databases)
+            for op in moves:
+                mark(op, only=tuple(name for name in DATABASES if name in (only or ())))
             if known.is_one_of_several(one.fact):
                 known.keep_apart(moves)
             yield from moves
