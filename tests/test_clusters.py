@@ -227,7 +227,9 @@ def test_a_standby_is_refused_and_a_promoted_one_goes_on(
             assert exit_status(pid) == 5
         workshop.script("fooapp", "f200", "f100", **table("f2"))
         assert steps(workshop.service(both).upgrade()) == ["fooapp@f200"]
-        assert [entry[3] for entry in ledger(there)] == ["done", "done"]
+        # What the run that was cut off had told of itself may have come to the standby.
+        outcomes = [entry[3] for entry in ledger(there)]
+        assert [one for one in outcomes if one != "unfinished"] == ["done", "done"]
 
 
 def env_of_two_engines(workshop: Workshop, mine: str, other: str, statement: str) -> None:
