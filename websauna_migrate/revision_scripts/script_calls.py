@@ -28,14 +28,12 @@ QUIET = frozenset({*sys.stdlib_module_names, "sqlalchemy", "alembic", "alembic_u
 class Calls:
     """Tells calls apart that may touch the database from those that do not."""
 
-    def __init__(self, names: Names, batches: dict[str, Key | None]) -> None:
-        """Look at the calls of a function.
-
-        :param batches: the tables of batches by the names of their objects, as far as the function
-            was read; ``None`` for one that is not known
-        """
+    def __init__(self, names: Names) -> None:
+        """Look at the calls of a function."""
         self.names = names
-        self.batches = batches
+        #: The tables of batches by the names of their objects, as far as the function was read;
+        #: ``None`` for one that is not known.
+        self.batches: dict[str, Key | None] = {}
         self.touching: dict[FunctionNode, bool] = {}
 
     def called(self, node: ast.expr) -> str:

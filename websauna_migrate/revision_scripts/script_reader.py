@@ -71,7 +71,7 @@ class Reader:
         self.temporary: set[str] = set()
         #: Calls that are whole statements.
         self.whole: set[ast.AST] = set()
-        self.calls = Calls(self.module, {})
+        self.calls = Calls(self.module)
         #: By the names of each function that is read.
         self.scopes: dict[Names, Calls] = {}
 
@@ -113,7 +113,9 @@ class Reader:
     def part(self, part: FunctionPart) -> None:
         """Read a part of a function."""
         self.names = part.names
-        self.calls = self.scopes.setdefault(part.names, Calls(part.names, {}))
+        if part.names not in self.scopes:
+            self.scopes[part.names] = Calls(part.names)
+        self.calls = self.scopes[part.names]
         self.certain = certainty(part.runs)
         if isinstance(part.node, ast.expr):
             if part.whole:
