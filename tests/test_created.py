@@ -427,6 +427,11 @@ def test_types_are_sure_wherever_the_database_is_postgresql():
     ) == [f"create_type {name}" for name in ("a", "b", "c?", "d", "e", "f")]
 
 
+def test_a_generator_is_not_read_where_it_is_called():
+    steps = "def steps():\n    yield op.create_table('a')"
+    assert unreadable("steps()", steps) == ([], [1])
+
+
 def test_what_fails_in_a_branch_makes_nothing_behind_it_unsure():
     assert read(
         """

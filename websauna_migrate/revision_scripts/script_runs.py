@@ -17,7 +17,7 @@ from websauna_migrate.revision_scripts.sql_text import UNKNOWN_PART
 #: A function counts where it is called, and an import does nothing.
 NOT_READ = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 
-#: What a block is in that runs as if it were in none.
+#: What a ``with`` calls whose block surely runs.
 RUNS_SURELY = frozenset(
     {
         *("autocommit_block", "begin", "begin_nested", "begin_transaction", "batch_alter_table"),
@@ -79,7 +79,8 @@ class FunctionPart:
     whole: bool = False
 
 
-#: The parts of statements in order; returned is when what is behind them runs, ``None`` for never.
+#: Yields the parts of statements in their order. Returns when the code behind these runs; ``None``
+#: if it never does.
 Parts: TypeAlias = Generator[FunctionPart, None, Runs | None]
 
 
@@ -161,7 +162,7 @@ class Walk:
         behind = yield from self.block(node.body, one)
         behind_other = yield from self.block(node.orelse, other)
         if test is not None and (behind is None or behind_other is None):
-            # One that fails is nothing that is to be seen.
+            # A branch that raises undoes the whole step, so it limits nothing behind it.
             ends = node.body if behind is None else node.orelse
             if not isinstance(ends[-1], ast.Raise):
                 return behind or behind_other
@@ -170,7 +171,7 @@ class Walk:
         return self.behind(node, runs)
 
     def behind(self, node: ast.stmt, runs: Runs) -> Runs:
-        """Return when what comes behind a statement runs that may leave the function."""
+        """Return when the code behind a statement runs: perhaps, if that may leave the function."""
         leaves = any(isinstance(one, ast.Return) for one in walk_scope([node]))
         return runs.perhaps() if leaves else runs
 
@@ -191,6 +192,9 @@ class Walk:
         arguments = function.args
         takes = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
         if takes or arguments.vararg or arguments.kwarg or name in self.inside:
+            return None
+        if any(isinstance(one, (ast.Yield, ast.YieldFrom)) for one in ast.walk(function)):
+            # A call of a generator runs nothing of it.
             return None
         return function if self.names.function(name) is function else None
 
