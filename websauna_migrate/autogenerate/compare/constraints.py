@@ -267,13 +267,8 @@ class ConstraintComparison:
         key = "constrained_columns" if kind == "foreignkey" else "column_names"
         same = [o for o in found if [c.lower() for c in o[key]] == columns]
         if kind == "foreignkey":
-            # A column may have several.
-            exact = (
-                one
-                for one in same
-                if is_target(fact, one["referred_table"], one["referred_columns"])
-            )
-            return next(exact, next(iter(same), None))
+            # A column may have several: the one with the same target comes first.
+            same.sort(key=lambda o: not is_target(fact, o["referred_table"], o["referred_columns"]))
         return next(iter(same), None)
 
     # The models' side

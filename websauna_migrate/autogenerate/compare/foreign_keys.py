@@ -13,6 +13,7 @@ from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.operations.ordering import dropped_key
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+from websauna_migrate.autogenerate.operations.taken_names import name_of
 from websauna_migrate.autogenerate.package_objects import Key
 
 
@@ -61,11 +62,6 @@ def with_index_drops(
             (before if added else after).append(index_drop(name, op, upgrade=not added))
         arranged += [*before, op, *after]
     return arranged
-
-
-def name_of(op: ops.MigrateOperation) -> str | None:
-    """Return the name of the constraint or index that an operation adds or drops."""
-    return getattr(op, "constraint_name", None) or getattr(op, "index_name", None)
 
 
 def foreign_key_columns(op: ops.MigrateOperation) -> list[str]:

@@ -64,5 +64,4 @@ def is_creation(op: ops.MigrateOperation) -> bool:
 
 def name_of(op: ops.MigrateOperation) -> str | None:
     """Return the name of the index or constraint that an operation makes or drops."""
-    name = getattr(op, "index_name", None) or getattr(op, "constraint_name", None)
-    return str(name) if name else None
+    return getattr(op, "index_name", None) or getattr(op, "constraint_name", None)

@@ -13,6 +13,7 @@ from alembic.operations import ops
 from sqlalchemy import Table
 from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.dialects.postgresql.ranges import AbstractRange
+from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.schema import Computed, DefaultClause, Identity
 from sqlalchemy.types import SchemaType, TypeEngine
@@ -179,12 +180,15 @@ def has_enum(type_: TypeEngine[Any]) -> bool:
     return isinstance(type_.item_type if isinstance(type_, sa.ARRAY) else type_, sa.Enum)
 
 
-def name_of(type_: TypeEngine[Any] | None) -> str | None:
-    """Return PostgreSQL's name of a type."""
+def name_of(type_: TypeEngine[Any] | None, dialect: Dialect | None = None) -> str | None:
+    """Return PostgreSQL's name of a type, or that of another dialect.
+
+    ``None`` where it has none there.
+    """
     if type_ is None:
         return None
     try:
-        return type_.compile(dialect_of("postgresql"))
+        return type_.compile(dialect or dialect_of("postgresql"))
     except (CompileError, UnsupportedCompilationError, NotImplementedError, AttributeError):
         # MySQL's BIT, say, has not what PostgreSQL's compiler asks of one.
         return None
@@ -211,13 +215,11 @@ def in_steps(
             if steps:
                 # The first that the author's database takes tells the whole change.
                 own = next(one for one in steps if database in getattr(one, "only", ()))
-                mark(own, whole=whole_of(op))
+                mark(own, whole=type_change_of(op))
             found += steps or type_change_in_steps(op, op.modify_type, model)
         elif isinstance(op, ops.AlterColumnOp) and op.kw.get("autoincrement"):
             # Its renderer knows that the word is MariaDB's.
-            same_type = TypeChange(op.table_name, op.column_name)
-            same_type.__dict__.update(op.__dict__)
-            found.append(same_type)
+            found.append(type_change_of(op))
         else:
             found.append(op)
     return found
@@ -230,8 +232,7 @@ def type_change_in_steps(
 
     A default cannot be converted with its column on PostgreSQL: it goes first and comes last.
     """
-    changed = TypeChange(op.table_name, op.column_name)
-    changed.__dict__.update(op.__dict__)
+    changed = type_change_of(op)
     changed.modify_type = without_check(new)
     if "mysql" in changed.only and (steps := uuid_in_steps(changed, *changed.words["mysql"])):
         changed.only = tuple(one for one in changed.only if one != "mysql")
@@ -272,24 +273,22 @@ def own_uuid_in_steps(
     :param others: the databases that the script is written for, but for MariaDB
     :returns: nothing for other types
     """
-    assert op.existing_type is not None
-    try:
-        old, wanted = (one.compile(MariaDBDialect()) for one in (op.existing_type, new))
-    except (CompileError, UnsupportedCompilationError, NotImplementedError, AttributeError):
+    old, wanted = (name_of(one, MariaDBDialect()) for one in (op.existing_type, new))
+    if old is None or wanted is None:
         return []
-    steps = uuid_in_steps(whole_of(op), old, wanted)
+    steps = uuid_in_steps(type_change_of(op), old, wanted)
     if steps is None:
         return []
-    elsewhere = whole_of(op)
+    elsewhere = type_change_of(op)
     elsewhere.only = others
     return [*(type_change_in_steps(elsewhere, new, model) if others else ()), *steps]
 
 
-def whole_of(op: ops.AlterColumnOp) -> TypeChange:
-    """Return a change of a type as one operation."""
-    whole = TypeChange(op.table_name, op.column_name)
-    whole.__dict__.update(op.__dict__)
-    return whole
+def type_change_of(op: ops.AlterColumnOp) -> TypeChange:
+    """Return the same change of a column, as one that says how it is done on each database."""
+    change = TypeChange(op.table_name, op.column_name)
+    change.__dict__.update(op.__dict__)
+    return change
 
 
 def uuid_in_steps(
@@ -306,8 +305,7 @@ def uuid_in_steps(
         return None
 
     def part(before: TypeEngine[Any], after: TypeEngine[Any]) -> TypeChange:
-        found = TypeChange(op.table_name, op.column_name)
-        found.__dict__.update(op.__dict__)
+        found = type_change_of(op)
         found.existing_type, found.modify_type, found.only = before, after, ("mysql",)
         found.words = {}
         return found
