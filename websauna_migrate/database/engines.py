@@ -138,14 +138,11 @@ def open_engine(url: URL, options: Mapping[str, object], **arguments: Any) -> En
     try:
         return engine_from_config({**options, "sqlalchemy.url": url}, **arguments)
     except NoSuchModuleError:
-        known = {"postgres": "Its name is postgresql: correct the setting sqlalchemy.url."}
+        remedy = "Correct the setting sqlalchemy.url, or install the dialect's distribution."
+        if url.get_backend_name() == "postgres":
+            remedy = "Its name is postgresql: correct the setting sqlalchemy.url."
         raise unreachable(
-            safe_url(url),
-            f'SQLAlchemy knows no dialect "{url.drivername}".',
-            known.get(
-                url.get_backend_name(),
-                "Correct the setting sqlalchemy.url, or install the dialect's distribution.",
-            ),
+            safe_url(url), f'SQLAlchemy knows no dialect "{url.drivername}".', remedy
         ) from None
     except ModuleNotFoundError as exc:
         extra = None if names_driver else DRIVER_EXTRAS.get(url.get_backend_name())
