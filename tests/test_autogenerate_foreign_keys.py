@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
-from test_other_dialects import goes_and_comes
+from journeys import goes_and_comes
 
 MODELS = """
 import sqlalchemy as sa

@@ -196,7 +196,6 @@ def second_journey(cage: Cage, kind: str, members: Sequence[Feature]) -> None:
     service = cage.service(kind, members, 1)
     service.revision("one", autogenerate=True, allow_drops=True, prove="off")
     service.upgrade()
-    assert remaining(service) == []
     cage.fill(members)
     service = cage.service(kind, members, 2)
     (script,) = service.revision("two", autogenerate=True, allow_drops=True, prove="off")
@@ -214,7 +213,6 @@ def second_journey(cage: Cage, kind: str, members: Sequence[Feature]) -> None:
     service = cage.service(kind, members, 2)
     service.upgrade()
     require_same(cage.schema(cage.engine), second)
-    assert service.revision("three", autogenerate=True, allow_drops=True, prove="off") == ()
     service.downgrade("base")
     assert cage.schema(cage.engine) == set()
 

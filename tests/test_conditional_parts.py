@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from apps import Workshop
-from test_other_dialects import DATABASES, goes_and_comes, without
+from journeys import DATABASES, goes_and_comes, walk
 
 HEAD = """
 import sqlalchemy as sa
@@ -82,26 +82,9 @@ def test_each_database_gets_what_create_all_gives_it(
     workshop: Workshop, request: pytest.FixtureRequest, author: str
 ) -> None:
     urls = {one: request.getfixturevalue(f"{one}_url") for one in DATABASES}
-    folder = workshop.package("shop", models(0))
-    for state in range(4):
-        (folder / "models.py").write_text(models(state))
-        workshop.forget()
-        (made,) = workshop.service(urls[author]).revision("next", autogenerate=True)
-        assert made.warnings == ()
-        for url in urls.values():
-            site = workshop.service(url)
-            site.upgrade()
-            assert site.check().problems == ()
-            site.downgrade("shop@-1")
-            if state:
-                (folder / "models.py").write_text(models(state - 1))
-                with without(workshop, made.path):
-                    assert workshop.service(url).check().problems == ()
-                (folder / "models.py").write_text(models(state))
-                workshop.forget()
-            site = workshop.service(url)
-            site.upgrade()
-            assert site.check().problems == ()
+    states = [models(state) for state in range(4)]
+    written = walk(workshop, urls[author], [*urls.values()], states)
+    assert [made.warnings for made in written] == [()] * len(states)
     assert workshop.service(urls[author]).revision("nothing", autogenerate=True) == ()
 
 

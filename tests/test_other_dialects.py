@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from pymysql.constants import CLIENT
 
 from apps import Workshop
+from journeys import DATABASES, goes_and_comes, walk, without
 from runs import engine_of, execute, rows
 from websauna_migrate.errors import MigrationError
 
@@ -83,8 +81,6 @@ PARTS = {
     ),
 }
 
-DATABASES = ("sqlite", "postgresql", "mariadb")
-
 
 def models(author: str, other: str, state: int) -> str:
     """Return the models before a change, or behind it."""
@@ -98,27 +94,6 @@ def models(author: str, other: str, state: int) -> str:
         'sa.Column("flag", sa.Boolean, nullable=False), sa.Column("n", sa.Integer), '
         f'sa.Column("order", sa.Integer), sa.Column("first", sa.String(9)), {parts})'
     )
-
-
-@contextmanager
-def without(workshop: Workshop, script: str) -> Iterator[None]:
-    """Let a script be away: models are not compared with a database that has one to apply."""
-    path = Path(script)
-    aside = path.rename(path.with_suffix(".aside"))
-    workshop.forget()
-    try:
-        yield
-    finally:
-        aside.rename(path)
-
-
-def goes_and_comes(site: Any) -> None:
-    """Let a site take the newest script, give it back, and take it again; it has the models."""
-    site.upgrade()
-    assert site.check().problems == ()
-    site.downgrade("shop@-1")
-    site.upgrade()
-    assert site.check().problems == ()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +116,6 @@ def test_a_script_means_the_same_on_another_database(
         assert service.check().problems == ()
         elsewhere = workshop.service(there)
         elsewhere.upgrade()
-        assert elsewhere.check().problems == ()
         elsewhere.downgrade("shop@-1")
         if number:
             (folder / "models.py").write_text(models(author, other, states[number - 1]))
@@ -254,78 +228,56 @@ def test_the_sequence_of_a_key_gets_its_new_type(
     assert rows(postgresql_url, kind) == [("integer",)]
 
 
-ENUM = """
-sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+#: Columns whose types are of one name here and of another there, as each state of the models has
+#: them: a table each, with its default.
+NAMED_TYPES = {
+    "another name, and gone": (
+        *("sa.Enum('a', name='x')", "sa.Enum('a', name='y')", "sa.Enum('a', 'b', name='y')"),
+        *("sa.String(9)", "sa.Enum('a', 'b', name='y')"),
+    ),
+    "a string of the same length": (
+        "sa.Enum('a', 'b', name='pair')",
+        "sa.Enum('a', 'b', name='pair', native_enum=False)",
+        *("sa.Enum('a', 'b', name='pair')", "sa.String(1)", "sa.Enum('a', 'b', name='pair')"),
+    ),
+    "another name and order": (
+        *("sa.Enum('a', 'b', 'c', name='first')", "sa.Enum('c', 'b', 'a', name='second')"),
+        *("sa.Enum('b', 'a', 'd', name='third')",) * 3,
+    ),
+}
+#: Booleans with a CHECK that PostgreSQL has not.
+BOOLEANS = (
+    '"a", sa.Boolean(create_constraint=True, name="a")',
+    '"b", sa.Boolean(create_constraint=True, name="b")',
+    '"b", sa.Boolean',
+    '"b", sa.Boolean(create_constraint=True, name="b")',
+    '"a", sa.Boolean(create_constraint=True, name="a")',
+)
+TYPED = """
+sa.Table("{}", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("e", {}, nullable=False, server_default="a"))
 """
-
-
-@pytest.mark.parametrize("author", ["sqlite", "mariadb"])
-def test_an_enum_type_gets_another_name_and_goes(
-    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, author: str
-) -> None:
-    states = [f"sa.Enum({one})" for one in ("'a', name='x'", "'a', name='y'", "'a', 'b', name='y'")]
-    states += ["sa.String(9)", states[2]]
-    folder = workshop.package("shop", HEAD + ENUM.format(states[0]))
-    url = request.getfixturevalue(f"{author}_url")
-    for number, state in enumerate(states):
-        (folder / "models.py").write_text(HEAD + ENUM.format(state))
-        workshop.forget()
-        service = workshop.service(url)
-        service.revision(f"step {number}", autogenerate=True)
-        service.upgrade()
-        site = workshop.service(postgresql_url)
-        goes_and_comes(site)
-        if number == 0:
-            execute(postgresql_url, "INSERT INTO t (id) VALUES (1)")
-    assert rows(postgresql_url, "SELECT id, e::text FROM t") == [(1, "a")]
-
-
-@pytest.mark.parametrize("author", ["sqlite", "mariadb"])
-def test_a_string_of_the_same_length_becomes_an_enum_type(
-    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, author: str
-) -> None:
-    native = "sa.Enum('a', 'b', name='x')"
-    states = [native, "sa.Enum('a', 'b', name='x', native_enum=False)", native, "sa.String(1)"]
-    states += [native]
-    folder = workshop.package("shop", HEAD + ENUM.format(states[0]))
-    url = request.getfixturevalue(f"{author}_url")
-    for number, state in enumerate(states):
-        (folder / "models.py").write_text(HEAD + ENUM.format(state))
-        workshop.forget()
-        service = workshop.service(url)
-        assert service.revision(f"step {number}", autogenerate=True)
-        service.upgrade()
-        assert service.check().problems == ()
-        assert service.revision("nothing", autogenerate=True) == ()
-        site = workshop.service(postgresql_url)
-        goes_and_comes(site)
-        if number == 0:
-            execute(postgresql_url, "INSERT INTO t (id) VALUES (1)")
-    assert rows(postgresql_url, "SELECT id, e::text FROM t") == [(1, "a")]
-
-
 BOOLEAN = """
-sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column({}))
+sa.Table("w", Base.metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column({}))
 """
 
 
 @pytest.mark.parametrize("author", ["sqlite", "mariadb"])
-def test_the_check_of_a_boolean_is_none_on_postgresql(
+def test_named_types_and_booleans_mean_the_same_on_postgresql(
     workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, author: str
 ) -> None:
-    states = [f'"{one}", sa.Boolean(create_constraint=True, name="{one}")' for one in "ab"]
-    states += ['"b", sa.Boolean', states[1], states[0]]
-    folder = workshop.package("shop", HEAD + BOOLEAN.format(states[0]))
     url = request.getfixturevalue(f"{author}_url")
-    for number, state in enumerate(states):
-        (folder / "models.py").write_text(HEAD + BOOLEAN.format(state))
-        workshop.forget()
-        service = workshop.service(url)
-        service.revision(f"step {number}", autogenerate=True)
-        service.upgrade()
-        site = workshop.service(postgresql_url)
-        goes_and_comes(site)
+    names = ["t", "u", "v"]
+    states = []
+    for number, boolean in enumerate(BOOLEANS):
+        kinds = zip(names, NAMED_TYPES.values(), strict=True)
+        tables = [TYPED.format(name, each[number]) for name, each in kinds]
+        states.append(HEAD + "".join(tables) + BOOLEAN.format(boolean))
+    filled = [f"INSERT INTO {name} (id) VALUES (1)" for name in names]
+    walk(workshop, url, [url, postgresql_url], states, rows=filled)
+    assert workshop.service(url).revision("nothing", autogenerate=True) == ()
+    for name in names:
+        assert rows(postgresql_url, f"SELECT id, e::text FROM {name}") == [(1, "a")]
 
 
 #: Types of which SQLite keeps less than PostgreSQL, or that are others there.
@@ -558,12 +510,7 @@ def test_a_type_for_a_database_that_the_author_has_not(
         for database in DATABASES:
             if database == "sqlite" and author == "mariadb":
                 continue
-            site = workshop.service(request.getfixturevalue(f"{database}_url"))
-            site.upgrade()
-            assert site.check().problems == ()
-            site.downgrade("shop@-1")
-            site.upgrade()
-            assert site.check().problems == ()
+            goes_and_comes(workshop.service(request.getfixturevalue(f"{database}_url")))
 
 
 def test_an_older_script_may_have_an_encoding_of_its_own(
@@ -585,48 +532,20 @@ def test_an_older_script_may_have_an_encoding_of_its_own(
         goes_and_comes(site)
 
 
-@pytest.mark.parametrize("author", ["sqlite", "mariadb"])
-def test_an_enum_type_gets_another_name_and_order_at_once(
-    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, author: str
-) -> None:
-    states = ["'a', 'b', 'c', name='x'", "'c', 'b', 'a', name='y'", "'b', 'a', 'd', name='z'"]
-    folder = workshop.package("shop", HEAD + ENUM.format(f"sa.Enum({states[0]})"))
-    url = request.getfixturevalue(f"{author}_url")
-    for number, state in enumerate(states):
-        (folder / "models.py").write_text(HEAD + ENUM.format(f"sa.Enum({state})"))
-        workshop.forget()
-        service = workshop.service(url)
-        assert service.revision("next", autogenerate=True)
-        service.upgrade()
-        site = workshop.service(postgresql_url)
-        goes_and_comes(site)
-        if number == 0:
-            execute(postgresql_url, "INSERT INTO t (id) VALUES (1)")
-    assert rows(postgresql_url, "SELECT id, e::text FROM t") == [(1, "a")]
-
-
 INDEXED = """
 t = sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("n", sa.Integer), sa.Column("s", sa.String(20)))
 """
 
 
-@pytest.mark.parametrize("other", ["sqlite", "mariadb"])
 def test_an_index_for_patterns_is_a_plain_one_elsewhere(
-    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, other: str
+    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str
 ) -> None:
+    urls = [request.getfixturevalue(f"{one}_url") for one in DATABASES]
     pattern = 'sa.Index("ix", t.c.s, postgresql_ops={"s": "varchar_pattern_ops"})'
     states = ["", pattern, 'sa.Index("ix", t.c.s)', pattern, ""]
-    folder = workshop.package("shop", HEAD + INDEXED)
-    there = request.getfixturevalue(f"{other}_url")
-    for state in states:
-        (folder / "models.py").write_text(HEAD + INDEXED + state)
-        workshop.forget()
-        (made,) = workshop.service(postgresql_url).revision("next", autogenerate=True)
-        assert made.warnings == ()
-        for url in (postgresql_url, there):
-            site = workshop.service(url)
-            goes_and_comes(site)
+    written = walk(workshop, postgresql_url, urls, [HEAD + INDEXED + one for one in states])
+    assert [made.warnings for made in written] == [()] * len(states)
 
 
 def test_an_index_that_others_refuse_is_told(
@@ -779,28 +698,8 @@ def test_constraints_without_a_name_go_and_come_on_another_database(
         WITHOUT_NAMES_HEAD + "\n".join(each[number] for each in WITHOUT_NAMES.values())
         for number in range(3)
     ]
-    folder = workshop.package("shop", states[0])
-    for number, state in enumerate(states):
-        (folder / "models.py").write_text(state)
-        workshop.forget()
-        (made,) = workshop.service(url).revision("next", autogenerate=True, allow_drops=True)
-        for each in urls:
-            site = workshop.service(each)
-            site.upgrade()
-            assert site.check().problems == ()
-            site.downgrade("shop@-1")
-            if number:
-                (folder / "models.py").write_text(states[number - 1])
-                with without(workshop, made.path):
-                    assert workshop.service(each).check().problems == ()
-                (folder / "models.py").write_text(state)
-                workshop.forget()
-            site = workshop.service(each)
-            site.upgrade()
-            assert site.check().problems == ()
-            if number == 0:
-                for one in ("p (id) VALUES (1)", "q (id) VALUES (1)", "b (id, c) VALUES (1, 1)"):
-                    execute(each, f"INSERT INTO {one}")
+    filled = ["p (id) VALUES (1)", "q (id) VALUES (1)", "b (id, c) VALUES (1, 1)"]
+    walk(workshop, url, urls, states, rows=[f"INSERT INTO {one}" for one in filled])
     assert [rows(each, "SELECT c FROM b") for each in urls] == [[(1,)]] * 3
 
 
@@ -915,32 +814,11 @@ def test_constraints_without_a_name_of_what_is_renamed(
     renamed = {**added, "table": "goods", "column": "part"}
     changed = {**renamed, "rule": "", "unique": "", "least": 1, "number": "BigInteger"}
     states = [first, added, renamed, changed]
-    folder = workshop.package("shop", RENAMED_PARTS.format(**first))
-    made = []
-    for number, state in enumerate(states):
-        (folder / "models.py").write_text(RENAMED_PARTS.format(**state))
-        workshop.forget()
-        renames = {"rename_tables": ["t:goods"], "rename_columns": ["goods.c:part"]}
-        service = workshop.service(url)
-        made += service.revision("next", autogenerate=True, **(renames if state is renamed else {}))
-        for each in urls:
-            site = workshop.service(each)
-            site.upgrade()
-            assert site.check().problems == ()
-            if number == 0:
-                execute(each, "INSERT INTO p VALUES (1)", "INSERT INTO t VALUES (1, 1, 7)")
-    for number in (2, 1, 0):
-        (folder / "models.py").write_text(RENAMED_PARTS.format(**states[number]))
-        workshop.forget()
-        for each in urls:
-            site = workshop.service(each)
-            site.downgrade("shop@-1")
-        aside = Path(made[number + 1].path)
-        aside.rename(aside.with_suffix(".aside"))
-        workshop.forget()
-        for each in urls:
-            assert workshop.service(each).check().problems == ()
-    assert [rows(each, "SELECT c, n FROM t") for each in urls] == [[(1, 7)]] * 3
+    renames = {"rename_tables": ["t:goods"], "rename_columns": ["goods.c:part"]}
+    filled = ["INSERT INTO p VALUES (1)", "INSERT INTO t VALUES (1, 1, 7)"]
+    texts = [RENAMED_PARTS.format(**state) for state in states]
+    walk(workshop, url, urls, texts, options={2: renames}, rows=filled)
+    assert [rows(each, "SELECT part, n FROM goods") for each in urls] == [[(1, 7)]] * 3
 
 
 #: Ways to drop a key that may not be there, each with what may be around it.
@@ -1016,23 +894,11 @@ sa.Table("c", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
 def test_tables_that_refer_to_each_other_come_and_go(
     workshop: Workshop, request: pytest.FixtureRequest, author: str
 ) -> None:
-    urls = {one: request.getfixturevalue(f"{one}_url") for one in DATABASES}
+    urls = [request.getfixturevalue(f"{one}_url") for one in DATABASES]
     states = [BEFORE, BEFORE + CIRCLE, BEFORE]
-    folder = workshop.package("shop", BEFORE)
-    for number, state in enumerate(states):
-        (folder / "models.py").write_text(state)
-        workshop.forget()
-        service = workshop.service(urls[author])
-        (made,) = service.revision("next", autogenerate=True, allow_drops=True)
-        # The same models, one database after another.
-        for url in reversed(urls.values()):
-            goes_and_comes(workshop.service(url))
-        if number == 2:
-            (folder / "models.py").write_text(states[1])
-            for url in urls.values():
-                workshop.service(url).downgrade("shop@-1")
-                with without(workshop, made.path):
-                    assert workshop.service(url).check().problems == ()
+    # The same models, one database after another, the author's last.
+    url = urls[DATABASES.index(author)]
+    walk(workshop, url, sorted(urls, key=lambda one: one == url), states)
 
 
 TOGETHER = """
@@ -1112,20 +978,4 @@ def test_what_is_renamed_beside_other_changes(
             one + (CONDITION.format(text) if text else 'table("partial", column("a", sa.Integer))')
             for one, text in pairs
         ]
-    folder = workshop.package("shop", states[0])
-    for number, state in enumerate(states):
-        (folder / "models.py").write_text(state)
-        workshop.forget()
-        (made,) = workshop.service(request.getfixturevalue(f"{author}_url")).revision(
-            "next", autogenerate=True, **(renames if number == 1 else {})
-        )
-        for url in urls:
-            goes_and_comes(workshop.service(url))
-            if number:
-                (folder / "models.py").write_text(states[number - 1])
-                workshop.service(url).downgrade("shop@-1")
-                with without(workshop, made.path):
-                    assert workshop.service(url).check().problems == ()
-                (folder / "models.py").write_text(state)
-                workshop.forget()
-                workshop.service(url).upgrade()
+    walk(workshop, urls[DATABASES.index(author)], urls, states, options={1: renames})

@@ -5,19 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from apps import Workshop
-from test_other_dialects import goes_and_comes
+from journeys import walk
 
 MODELS = """
 import sqlalchemy as sa
-metadata = sa.MetaData()
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base()
+metadata = Base.metadata
 sa.Table("p", metadata, sa.Column("id", sa.Integer, primary_key=True),
          sa.Column("code", sa.Integer, unique=True))
 sa.Table("q", metadata, sa.Column("id", sa.Integer, primary_key=True))
-sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True),
-         sa.Column("a", sa.Integer), sa.Column("b", sa.Integer), {parts})
+"""
+TABLE = """
+sa.Table("t{}", metadata, sa.Column("id", sa.Integer, primary_key=True),
+         sa.Column("a", sa.Integer), sa.Column("b", sa.Integer), {})
 """
 
 KEY = "sa.ForeignKeyConstraint(['{}'], ['{}']{})"
@@ -38,27 +42,19 @@ CHANGES = {
 }
 
 
-def models(parts: list[str]) -> str:
-    return MODELS.format(parts=", ".join(parts))
+def models(*tables: list[str]) -> str:
+    """Return the models with a table for each list of constraints."""
+    return MODELS + "".join(
+        TABLE.format(number, ", ".join(parts)) for number, parts in enumerate(tables)
+    )
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_one_of_several_goes_or_changes(workshop: Workshop, database_url: str, change: str) -> None:
-    old, new = CHANGES[change]
-    folder = workshop.package("shop", models(old), metadata="shop.models.metadata")
-    service = workshop.service(database_url)
-    service.revision("one", autogenerate=True)
-    service.upgrade()
-    engine = sa.create_engine(database_url)
-    with engine.begin() as connection:
-        for row in ("p (id, code) VALUES (2, 2)", "q VALUES (2)", "t VALUES (1, 2, 2)"):
-            connection.exec_driver_sql(f"INSERT INTO {row}")
-    engine.dispose()
-    (folder / "models.py").write_text(models(new))
-    workshop.forget()
-    service = workshop.service(database_url)
-    service.revision("two", autogenerate=True)
-    goes_and_comes(service)
+def test_one_of_several_goes_or_changes(workshop: Workshop, database_url: str) -> None:
+    states = [models(*(change[state] for change in CHANGES.values())) for state in (0, 1)]
+    filled = ["p (id, code) VALUES (2, 2)", "q VALUES (2)"]
+    filled += [f"t{number} VALUES (1, 2, 2)" for number in range(len(CHANGES))]
+    rows = [f"INSERT INTO {row}" for row in filled]
+    walk(workshop, database_url, [database_url], states, rows=rows)
 
 
 @pytest.mark.parametrize("author", ["postgresql", "sqlite"])
@@ -67,7 +63,7 @@ def test_other_databases_are_left_and_warned_of(
 ) -> None:
     other = {"postgresql": "sqlite", "sqlite": "postgresql"}[author]
     url, there = (str(request.getfixturevalue(f"{one}_url")) for one in (author, other))
-    folder = workshop.package("shop", models([TO_P, TO_Q]), metadata="shop.models.metadata")
+    folder = workshop.package("shop", models([TO_P, TO_Q]))
     service = workshop.service(url)
     service.revision("one", autogenerate=True)
     service.upgrade()
@@ -75,7 +71,7 @@ def test_other_databases_are_left_and_warned_of(
     workshop.forget()
     service = workshop.service(url)
     (made,) = service.revision("two", autogenerate=True)
-    assert 'The table "t" has several foreign keys' in made.warnings[0]
+    assert 'The table "t0" has several foreign keys' in made.warnings[0]
     assert made.warnings[0] in Path(made.path).read_text()
     service.upgrade()
     elsewhere = workshop.service(there)

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 
 from apps import Workshop
+from journeys import goes_and_comes
 from runs import engine_of, execute, rows
-from test_other_dialects import goes_and_comes
 
 HEAD = """
 import sqlalchemy as sa

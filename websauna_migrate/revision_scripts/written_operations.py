@@ -83,9 +83,11 @@ class Operation(NamedTuple):
 #: SQL that changes rows alone.
 ROWS = re.compile(r"\s*(INSERT|UPDATE|DELETE|SELECT)\b", re.IGNORECASE)
 
-#: SQL that changes a sequence alone, also as scripts have it that were written elsewhere.
-SEQUENCE = re.compile(
+#: SQL that changes a sequence or an enum type alone, also as scripts have it that were written
+#: elsewhere.
+APART = re.compile(
     r"ALTER SEQUENCE\b[^;]*$|DO \$\$ DECLARE found text; BEGIN SELECT pg_get_serial_sequence\("
+    r"|ALTER TYPE \S+ (RENAME TO|RENAME VALUE|ADD VALUE)\b[^;]*$|CREATE TYPE \S+ AS ENUM\b[^;]*$"
 )
 
 #: What makes an element of such.
@@ -109,7 +111,7 @@ def may_change(
         return everything
     if name in RUN_SQL:
         sql = call.value(0, "sqltext", "statement")
-        if changes_rows(call) or (isinstance(sql, str) and SEQUENCE.match(sql)):
+        if changes_rows(call) or (isinstance(sql, str) and APART.match(sql)):
             return None
         if not isinstance(sql, str) or UNKNOWN_PART in sql:
             return everything
