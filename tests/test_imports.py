@@ -132,7 +132,7 @@ def test_a_command_that_looks(project: Path, words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("verb", ["heads", "history", "current"])
 def test_what_asks_for_no_plan(project: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / "cache"))
-    settled = "import websauna_migrate.revision_scripts.script_index as s; s.SETTLED_NS = 0"
+    settled = "import websauna_migrate.revision_scripts.script_files as s; s.SETTLED_NS = 0"
     words = ("-c", "app.ini", "-x", "packages=all", verb)
     modules_of(project, *words, prepare=settled)
     # It looks for half done steps.

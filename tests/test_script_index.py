@@ -19,8 +19,7 @@ from apps import Workshop
 from websauna_migrate.database.cache import LOOKED_THROUGH, Cache, default_folder
 from websauna_migrate.errors import ScriptError
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.revision_scripts import script_index, script_literals
-from websauna_migrate.revision_scripts.script_files import list_script_files
+from websauna_migrate.revision_scripts import script_files, script_literals
 from websauna_migrate.revision_scripts.script_index import ScriptIndex
 
 SCRIPT = '''"""{message}"""
@@ -54,7 +53,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
         return original(source)
 
     monkeypatch.setattr(script_literals, "read_literals", read)
-    monkeypatch.setattr(script_index, "SETTLED_NS", 0)
+    monkeypatch.setattr(script_files, "SETTLED_NS", 0)
     yield found
 
 
@@ -65,9 +64,9 @@ def write(directory: Path, revision: str, down: str | None = None, message: str 
 
 
 def read(cache: Cache, directory: Path) -> dict[str, Revision | None]:
-    files = list_script_files([directory / "versions"])
+    files = script_files.list_script_files([directory / "versions"])
     found = ScriptIndex(cache, directory).revisions("pkg", files)
-    return dict(zip([Path(path).name for path in files.paths], found, strict=True))
+    return dict(zip([Path(path).name for path in files], found, strict=True))
 
 
 def index_file(cache: Cache) -> Path:
@@ -95,7 +94,8 @@ def test_the_index_is_plain_data_that_nobody_else_can_write(cache: Cache, direct
     assert cache.folder is not None
     read(cache, directory)
     # The file's status changed a moment ago: it is known by its text alone.
-    assert json.loads(index_file(cache).read_bytes().split(b"\n")[1])[1] == [0] * 4
+    ((stamp, _, _),) = json.loads(index_file(cache).read_bytes().split(b"\n")[1]).values()
+    assert stamp is None
     index_file(cache).unlink()
     cache.write("scripts", "key", {"a": [1]})
     assert cache.folder.stat().st_mode & 0o777 == 0o700
@@ -206,7 +206,7 @@ def test_a_damaged_index_changes_nothing(
         for number in range(3):
             write(directory, f"a{number}", f"a{number - 1}" if number else None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script_index, "SETTLED_NS", 0)
+        patch.setattr(script_files, "SETTLED_NS", 0)
         expected = read(cache, directory)
         path = index_file(cache)
         content = bytearray(path.read_bytes())
@@ -263,8 +263,8 @@ def test_two_processes_at_once(workshop: Workshop, tmp_path: Path, cache_folder:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from websauna_migrate.revision_scripts import script_index as s\n"
-        "from websauna_migrate.revision_scripts.script_files import list_script_files\n"
+        "from websauna_migrate.revision_scripts import script_files as s\n"
+        "from websauna_migrate.revision_scripts.script_index import ScriptIndex\n"
         "from websauna_migrate.database.cache import Cache\n"
         "s.SETTLED_NS = 0\n"
         "d = Path(sys.argv[2])\n"
@@ -273,8 +273,8 @@ def test_two_processes_at_once(workshop: Workshop, tmp_path: Path, cache_folder:
         "        new = d / 'versions' / f'{n}-{sys.argv[4]}.new'\n"
         "        new.write_text(f'revision = \"x{n}{sys.argv[4]}\"\\ndown_revision = None')\n"
         "        new.rename(new.with_suffix('.py'))\n"
-        "    files = list_script_files([d / 'versions'])\n"
-        "    for r in s.ScriptIndex(Cache(Path(sys.argv[3])), d).revisions('pkg', files):\n"
+        "    files = s.list_script_files([d / 'versions'])\n"
+        "    for r in ScriptIndex(Cache(Path(sys.argv[3])), d).revisions('pkg', files):\n"
         "        assert r.id in open(r.path).read()\n"
     )
     directory = workshop.root / "indexed" / "alembic"

@@ -15,6 +15,7 @@ from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.history_errors import HistoryError
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.revision_scripts.git_history import where_it_is
+from websauna_migrate.revision_scripts.script_files import is_settled
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.accesses import Access
@@ -86,7 +87,10 @@ class LoadedScripts:
     def _can_be_kept(self) -> bool:
         """True if all scripts were read from texts that cannot change without being seen."""
         readers = [one.reader for one in self.environments.values() if one.exists]
-        return all(one.is_from_text and one.files.is_settled(self._began) for one in readers)
+        return all(
+            one.is_from_text and all(is_settled(stamp, self._began) for stamp in one.files.values())
+            for one in readers
+        )
 
     def _is_unchanged(self, package: str, before: PackageEnvironment) -> bool:
         """True if the files of a package are those that they were."""

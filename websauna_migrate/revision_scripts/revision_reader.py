@@ -125,7 +125,7 @@ class ScriptReader:
         self.is_from_text = None not in known
         asked = (
             self._execute(path) if revision is None else revision
-            for path, revision in zip(self.files.paths, known, strict=True)
+            for path, revision in zip(self.files, known, strict=True)
         )
         return [revision for revision in asked if revision is not None]
 

@@ -23,86 +23,58 @@ SCRIPT_NAME = re.compile(r"(?!\.\#|__init__).*\.py$")
 #: look the same.
 SETTLED_NS = 2_500_000_000
 
-#: Four numbers: time of change, of status change, size, and inode. The time of change alone does
-#: not change whenever a file does: a copy, an archive or an image may set it as it likes. The time
-#: of status change and the inode are the file system's own.
-Stamp = Sequence[int]
+#: A file's time of change, of status change, size, and inode; ``None`` of one that cannot be read.
+#: The time of change alone does not change whenever a file does: a copy, an archive or an image may
+#: set it as it likes. The time of status change and the inode are the file system's own.
+Stamp = list[int] | None
 
-#: Of a file that cannot be read; no file has it.
-UNKNOWN: Stamp = (-1, -1, -1, -1)
+#: The files that may be revision scripts, in Alembic's order, each with its stamp. The paths are
+#: absolute, without symbolic links.
+ScriptFiles = dict[str, Stamp]
 
 
-class ScriptFiles:
-    """The files that may be revision scripts, in Alembic's order.
+def is_settled(stamp: Stamp, now: int) -> bool:
+    """Tell whether a file cannot change any more without another stamp.
 
-    :ivar paths: absolute, without symbolic links
-    :ivar stamps: the numbers of all their stamps, one after the other; a stamp differs if the file
-        is another one, or was changed
+    :param now: a moment before the file was read, in nanoseconds
     """
-
-    def __init__(self) -> None:
-        self.paths: list[str] = []
-        self.stamps: list[int] = []
-        self._seen: set[str] = set()
-
-    def __eq__(self, other: object) -> bool:
-        """True if they are the same files, and none was changed."""
-        if not isinstance(other, ScriptFiles):
-            return NotImplemented
-        return self.paths == other.paths and self.stamps == other.stamps
-
-    def is_settled(self, now: int) -> bool:
-        """True if no file can change any more without another stamp.
-
-        :param now: a moment before the files were read, in nanoseconds
-        """
-        latest = max((*self.stamps[0::4], *self.stamps[1::4]), default=0)
-        return latest < now - SETTLED_NS and min(self.stamps, default=0) >= 0
-
-    def stamp(self, place: int) -> Stamp:
-        """Return the stamp of the file at a place."""
-        return self.stamps[4 * place : 4 * place + 4]
-
-    def add_folder(self, folder: str) -> None:
-        """Add the scripts that stand in a folder, by name; a file that is there already is not."""
-        with os.scandir(folder) as entries:
-            ordered = sorted(entries, key=attrgetter("name"))
-        seen, paths, stamps = self._seen, self.paths, self.stamps
-        for entry in ordered:
-            name, path = entry.name, entry.path
-            is_file = entry.is_file(follow_symlinks=False)
-            is_link = not is_file and entry.is_symlink()
-            if is_link:
-                # Alembic sees the file that is meant, and its name.
-                path = os.path.realpath(path)
-                name = os.path.basename(path)  # noqa: PTH119
-            # The usual name is told without the regular expression, ten thousand times.
-            usual = name[-3:] == ".py" and name[0] not in "._" and "\n" not in name
-            if path in seen or (not usual and SCRIPT_NAME.match(name) is None):
-                continue
-            if not is_file and os.path.isdir(path):  # noqa: PTH112
-                continue
-            seen.add(path)
-            paths.append(path)
-            try:
-                status = os.stat(path) if is_link else entry.stat()  # noqa: PTH116
-            except OSError:
-                stamps += UNKNOWN
-            else:
-                stamps += (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+    return stamp is not None and max(stamp[:2]) < now - SETTLED_NS
 
 
 def list_script_files(locations: Iterable[Path], *, recursive: bool = False) -> ScriptFiles:
-    """Return the revision scripts in some folders in Alembic's order, each real file once.
+    """Return the revision scripts in some folders, each real file once.
 
     :param locations: folders; one that is missing has no scripts
     :param recursive: look into the folders below as well
     """
-    files = ScriptFiles()
+    found: ScriptFiles = {}
     for location in locations:
         for folder in folders_of(os.path.realpath(location), recursive=recursive):
-            files.add_folder(folder)
-    return files
+            add_folder(found, folder)
+    return found
+
+
+def add_folder(found: ScriptFiles, folder: str) -> None:
+    """Add the scripts that stand in a folder, by name; a file that is there already is not."""
+    with os.scandir(folder) as entries:
+        ordered = sorted(entries, key=attrgetter("name"))
+    for entry in ordered:
+        name, path = entry.name, entry.path
+        is_file = entry.is_file(follow_symlinks=False)
+        if not is_file and entry.is_symlink():
+            # Alembic sees the file that is meant, and its name.
+            path = os.path.realpath(path)
+            name = os.path.basename(path)  # noqa: PTH119
+        if path in found or SCRIPT_NAME.match(name) is None:
+            continue
+        if not is_file and os.path.isdir(path):  # noqa: PTH112
+            continue
+        try:
+            status = entry.stat()
+        except OSError:
+            found[path] = None
+        else:
+            found[path] = [status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino]
 
 
 def folders_of(top: str, *, recursive: bool) -> Iterator[str]:
