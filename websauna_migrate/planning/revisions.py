@@ -81,3 +81,34 @@ def pairs_of(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
         for name, value in mapping.items()
         for one in (value if isinstance(value, (tuple, list)) else (value,))
     ]
+
+
+def attributes_of(names: Mapping[str, Any]) -> Literals:
+    """Return what the names of a script are bound to, as the attributes of a revision.
+
+    :raises ValueError: saying of one that cannot be one, a clause whose subject is the script
+    """
+    found: Literals = {}
+    for attribute, name in ATTRIBUTES.items():
+        value = names.get(name)
+        if attribute == "id":
+            if not isinstance(value, str) or not value:
+                raise ValueError(f"its revision is {value!r}, not a text.")
+            found[attribute] = value
+        elif attribute in MAPPINGS:
+            pairs = pairs_of(value) if isinstance(value, dict) else [("", value)] if value else []
+            if not all(isinstance(part, str) and part for pair in pairs for part in pair):
+                raise ValueError(f"its {name} is {value!r}, not a dictionary of names and texts.")
+            found[attribute] = tuple(sorted(pairs))
+        # Alembic takes an empty text for no dependency.
+        elif value is not None and (name, value) != ("depends_on", ""):
+            texts = (value,) if isinstance(value, str) else value
+            is_set = isinstance(texts, (set, frozenset))
+            if not (is_set or isinstance(texts, (tuple, list))) or not all(
+                isinstance(one, str) for one in texts
+            ):
+                raise ValueError(
+                    f"its {name} is {value!r}, neither a text nor a sequence of texts."
+                )
+            found[attribute] = tuple(sorted(texts) if is_set else texts)
+    return {attribute: value for attribute, value in found.items() if value}

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.planning.package_history import PackageHistory
-from websauna_migrate.planning.revisions import Revision, pairs_of
+from websauna_migrate.planning.revisions import Revision, attributes_of
 from websauna_migrate.revision_scripts.old_websauna import what_to_write
 from websauna_migrate.revision_scripts.script_error import ScriptError, line_of
 from websauna_migrate.revision_scripts.script_files import (
@@ -298,53 +298,8 @@ def revision_in(package: str, path: str, module: ModuleType, id_: object, doc: s
 
     :raises ScriptError: when one of its identifiers is not a text or a sequence of texts
     """
-
-    def texts(attribute: str) -> tuple[str, ...]:
-        value = getattr(module, attribute, None)
-        if value is None or value == ():
-            return ()
-        if value == "" and attribute == "depends_on":
-            # Alembic takes it for none.
-            return ()
-        if isinstance(value, str):
-            return (value,)
-        if isinstance(value, (tuple, list, set, frozenset)) and all(
-            isinstance(part, str) for part in value
-        ):
-            return tuple(sorted(value)) if isinstance(value, (set, frozenset)) else tuple(value)
-        raise broken(
-            package, path, f"its {attribute} is {value!r}, neither a text nor a sequence of texts."
-        )
-
-    def moved(attribute: str) -> tuple[tuple[str, str], ...]:
-        value = getattr(module, attribute, None)
-        if not value:
-            return ()
-        if isinstance(value, dict):
-            pairs = pairs_of(value)
-            if all(isinstance(part, str) and part for pair in pairs for part in pair):
-                return tuple(sorted(pairs))
-        raise broken(
-            package, path, f"its {attribute} is {value!r}, not a dictionary of names and texts."
-        )
-
-    if not isinstance(id_, str) or not id_:
-        raise broken(package, path, f"its revision is {id_!r}, not a text.")
-    return Revision(
-        package=package,
-        id=id_,
-        down_revisions=texts("down_revision"),
-        depends_on=texts("depends_on"),
-        branch_labels=texts("branch_labels"),
-        requires=texts("requires"),
-        run_before=texts("run_before"),
-        replaces=texts("replaces"),
-        gives_tables=moved("gives_tables"),
-        takes_tables=moved("takes_tables"),
-        gives_types=moved("gives_types"),
-        takes_types=moved("takes_types"),
-        written_against=moved("written_against"),
-        loses=moved("loses"),
-        doc=doc,
-        path=path,
-    )
+    try:
+        values: dict[str, Any] = attributes_of({**vars(module), "revision": id_})
+    except ValueError as exc:
+        raise broken(package, path, str(exc)) from exc
+    return Revision(package=package, doc=doc, path=path, **values)

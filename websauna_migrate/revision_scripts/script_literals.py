@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from websauna_migrate.planning.revisions import ATTRIBUTES, MAPPINGS, Literals, pairs_of
+from websauna_migrate.planning.revisions import ATTRIBUTES, Literals, attributes_of, pairs_of
 from websauna_migrate.revision_scripts.script_tree import assigned, parse_script
 
 NAMES = {name: attribute for attribute, name in ATTRIBUTES.items()}
@@ -38,10 +38,18 @@ def read_literals(source: bytes) -> Literals | None:
     if _has_tricks(source):
         return None
     try:
-        return _checked(_read_tree(source))
+        values = _read_tree(source)
+        literals = attributes_of(values)
     except (ValueError, RecursionError, MemoryError):
         # An import raises the very same, and ScriptReader tells it.
         return None
+    identifier = str(literals["id"])
+    parents = (*literals.get("down_revisions", ()), *literals.get("depends_on", ()))
+    if "down_revision" not in values or identifier in parents or ILLEGAL & {*identifier}:
+        # Alembic refuses it.
+        return None
+    doc = str(values["__doc__"] or "").strip()
+    return {**literals, "doc": doc} if doc else literals
 
 
 def _has_tricks(source: bytes) -> bool:
@@ -50,43 +58,6 @@ def _has_tricks(source: bytes) -> bool:
         return True
     # "op.execute" is no trick.
     return any(re.search(rb"(?<!\w)%b(?!\w)" % re.escape(word), source) for word in found)
-
-
-def _checked(values: dict[str, object]) -> Literals:
-    """Return the values of a script as the attributes of a revision.
-
-    :raises ValueError: for whatever Alembic or :func:`.revision_in` would complain about
-    """
-    if "revision" not in values or "down_revision" not in values:
-        raise ValueError
-    literals: Literals = {}
-    for attribute, name in ATTRIBUTES.items():
-        value = values.get(name)
-        if attribute == "id":
-            if not isinstance(value, str) or not value or not ILLEGAL.isdisjoint(value):
-                raise ValueError
-            literals["id"] = value
-        elif attribute in MAPPINGS and isinstance(value, dict):
-            if value:
-                literals[attribute] = tuple(sorted(pairs_of(value)))
-        elif value is not None and value != ():
-            texts = (value,) if isinstance(value, str) else value
-            if (
-                attribute in MAPPINGS
-                or not isinstance(texts, tuple)
-                or not all(isinstance(t, str) and t for t in texts)
-            ):
-                raise ValueError
-            literals[attribute] = tuple(texts)
-    identifier = values["revision"]
-    for attribute in ("down_revisions", "depends_on"):
-        # Alembic stops at a revision that names itself.
-        if identifier in literals.get(attribute, ()):
-            raise ValueError
-    doc = values.get("__doc__")
-    if isinstance(doc, str) and doc.strip():
-        literals["doc"] = doc.strip()
-    return literals
 
 
 def _read_tree(source: bytes) -> dict[str, object]:
