@@ -24,7 +24,6 @@ class Command:
     :ivar everywhere: without ``-x packages=`` the command works on all packages, not on the
         current one
     :ivar names_its_package: ``-x packages=`` has no meaning
-    :ivar leaves_garbage: whether it is long enough for Python's collector of cycles
     """
 
     function: str
@@ -35,7 +34,6 @@ class Command:
     plain: str = ""
     everywhere: bool = False
     names_its_package: bool = False
-    leaves_garbage: bool = False
 
 
 def run_command(path: str, *arguments: object) -> int:
@@ -77,7 +75,6 @@ EVERY_DAY: Mapping[str, Command] = {
             *(a.VERSION_PATH, a.REV_ID, a.DEPENDS_ON, *a.NEW_SCRIPT, *a.PROOF),
             a.FULL,
         ),
-        leaves_garbage=True,
         needs_database=lambda options: options.autogenerate,
     ),
     "upgrade": Command(
@@ -95,7 +92,6 @@ EVERY_DAY: Mapping[str, Command] = {
             a.JSON,
             a.LOG_JSON,
         ),
-        leaves_garbage=True,
         needs_database=unless_sql,
     ),
     "downgrade": Command(
@@ -105,35 +101,30 @@ EVERY_DAY: Mapping[str, Command] = {
             *(a.SQL, a.TAG, a.REVISION_OR_RUN, a.UNDO_RUN, a.FROM_LEDGER, a.CASCADE, *a.RUN),
             *(a.YES, a.YES_ON_PRODUCTION, a.JSON, a.LOG_JSON),
         ),
-        leaves_garbage=True,
         needs_database=unless_sql,
     ),
     "redo": Command(
         "rework.redo",
         "Take the newest revision back, write it anew from the models, and apply it.",
         (a.MESSAGE, a.JSON, a.YES_ON_PRODUCTION),
-        leaves_garbage=True,
         needs_database=always,
     ),
     "rebase": Command(
         "rework.rebase",
         "Put your own revisions behind the other head of a package; their scripts are rewritten.",
         (a.MINE, a.ONTO, a.TAKE_DOWN, a.JSON, a.YES_ON_PRODUCTION),
-        leaves_garbage=True,
         needs_database=always,
     ),
     "squash": Command(
         "rework.squash",
         "Write one script in place of those of a range, proven by a replay of both.",
         (a.SQUASHED, a.MESSAGE, a.REV_ID, a.JSON),
-        leaves_garbage=True,
         needs_database=always,
     ),
     "switch": Command(
         "rework.switch",
         "Take down the revisions that this checkout has no script for, as after git switch.",
         (a.CASCADE, a.SHOWN_ALONE, a.JSON, a.YES, a.YES_ON_PRODUCTION),
-        leaves_garbage=True,
         everywhere=True,
         needs_database=always,
     ),
@@ -149,7 +140,6 @@ EVERY_DAY: Mapping[str, Command] = {
         "rework.adopt",
         "Take over an existing project: its version table, scripts, env.py and settings.",
         (*a.ADOPTED, a.JSON, a.YES, a.YES_ON_PRODUCTION),
-        leaves_garbage=True,
         everywhere=True,
     ),
     "move-table": Command(
@@ -181,14 +171,12 @@ LOOKING: Mapping[str, Command] = {
         "read.check",
         "Tell what is pending, what conflicts, and what differs between models and database.",
         (a.JSON, a.FRESH, a.FULL),
-        leaves_garbage=True,
         needs_database=always,
     ),
     "drift": Command(
         "read.drift",
         "Show what was changed by hand and since when, and what only models have.",
         (a.ACCEPT, a.MENDING_SQL, a.RECORD_WHO, a.FORGET_WHO, a.JSON),
-        leaves_garbage=True,
         needs_database=always,
     ),
     "graph": Command(
@@ -209,7 +197,6 @@ LOOKING: Mapping[str, Command] = {
         "read.lint",
         "Show the unsafe changes of an upgrade on PostgreSQL, found by squawk.",
         (a.TARGET, a.JSON, a.FAIL_ON_LINT),
-        leaves_garbage=True,
     ),
     "verify": Command(
         "read.verify",
@@ -239,14 +226,12 @@ RECOVERING: Mapping[str, Command] = {
         "Show steps that ended half done, or settle one.",
         (*a.HALF_DONE, a.YES_ON_PRODUCTION, a.JSON, a.LOG_JSON),
         names_its_package=True,
-        leaves_garbage=True,
         needs_database=always,
     ),
     "locate": Command(
         "read.locate",
         "Find at which revision the database stands, by its tables, whatever the histories say.",
         (a.JSON,),
-        leaves_garbage=True,
         needs_database=always,
     ),
     "stamp": Command(
@@ -266,7 +251,6 @@ RECOVERING: Mapping[str, Command] = {
             *(a.JSON, a.LOG_JSON),
         ),
         names_its_package=True,
-        leaves_garbage=True,
         needs_database=always,
     ),
 }
