@@ -9,7 +9,7 @@ from websauna_migrate.autogenerate.compare.numbering import Numbering, identity_
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.facts.postgresql import OWN, make_name
-from websauna_migrate.locating.mending.postgresql_keys import PostgreSQLKeys
+from websauna_migrate.locating.mending.postgresql_objects import PostgreSQLObjects
 from websauna_migrate.locating.mending.statements import Rank, Statement
 
 #: PostgreSQL's words for an integer column with a sequence of its own.
@@ -18,7 +18,7 @@ SERIALS = {"smallint": "smallserial", "integer": "serial", "bigint": "bigserial"
 Key = tuple[str, str, str, str]
 
 
-class PostgreSQLNumbering(PostgreSQLKeys):
+class PostgreSQLNumbering(PostgreSQLObjects):
     """Writes statements for columns that number themselves."""
 
     def mend(self, one: Difference) -> list[Statement]:
