@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from websauna_migrate.alembic_adapter.plain_env import HARMLESS_ARGUMENTS
-from websauna_migrate.revision_scripts.script_tree import called
+from websauna_migrate.revision_scripts.script_tree import called, edited
 
 #: Options of ``context.configure`` that the service says itself, or that are Alembic's default.
 KNOWN_OPTIONS = frozenset(
@@ -104,46 +104,29 @@ def with_version_table(source: str, table: str, others: Mapping[str, str | None]
     :param others: new values of further options, where they are given
     :returns: ``None`` if that has to be written by hand
     """
-    lines = source.encode("utf-8").split(b"\n")
-    nodes = [
-        node
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "configure"
-        and isinstance(node.func.value, ast.Name)
-    ]
-    if not nodes:
-        return None
-    edits: list[tuple[int, int, int, bytes]] = []
-    for node in nodes:
+    edits: dict[ast.expr, str] = {}
+    for node in ast.walk(ast.parse(source)):
+        if not (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "configure"
+            and isinstance(node.func.value, ast.Name)
+        ):
+            continue
         given = {word.arg: word.value for word in node.keywords}
-        if None in given:
+        parts = [*node.args, *given.values()]
+        if None in given or not parts:
             return None
         for option, new in {**others, "version_table": table}.items():
-            if option not in given:
-                continue
-            value = given[option]
-            if value.end_lineno != value.lineno:
-                return None
-            end = value.end_col_offset or 0
-            written = "None" if new is None else f'"{new}"'
-            edits.append((value.lineno, value.col_offset, end, written.encode()))
-        if "version_table" in given:
-            continue
-        parts = [*node.args, *given.values()]
-        if not parts:
-            return None
-        last = max(parts, key=lambda part: (part.end_lineno or 0, part.end_col_offset or 0))
-        line, end = last.end_lineno or 0, last.end_col_offset or 0
-        if lines[line - 1][end : end + 1] in (b")",) and isinstance(last, ast.Tuple):
-            return None
-        edits.append((line, end, end, f', version_table="{table}"'.encode()))
-    for line, start, end, text in sorted(edits, reverse=True):
-        lines[line - 1] = lines[line - 1][:start] + text + lines[line - 1][end:]
-    changed = b"\n".join(lines).decode("utf-8")
+            if option in given:
+                edits[given[option]] = "None" if new is None else f'"{new}"'
+        if "version_table" not in given:
+            last = max(parts, key=lambda part: (part.end_lineno or 0, part.end_col_offset or 0))
+            text = edits.get(last) or ast.get_source_segment(source, last)
+            edits[last] = f'{text}, version_table="{table}"'
+    changed = edited(source, edits.items())
     try:
         ast.parse(changed)
     except SyntaxError:
         return None
-    return changed
+    return changed if edits else None
