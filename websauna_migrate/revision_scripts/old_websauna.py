@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-#: What to write for the types of ``websauna.system.model.columns``: they make the same columns.
-COLUMNS = {
+MODULE = "websauna.system.model.columns"
+
+#: What to write for the column types of the module: on each database the same columns.
+TYPES = {
     "UTCDateTime": "sa.DateTime(timezone=True)",
-    "JSONB": "postgresql.JSONB(), elsewhere sa.JSON()",
-    "INET": "postgresql.INET(), elsewhere sa.Unicode(50)",
-    "UUID": "postgresql.UUID(), elsewhere sa.BINARY(16)",
+    "JSONB": 'sa.JSON().with_variant(postgresql.JSONB(), "postgresql")',
+    "INET": 'sa.Unicode(50).with_variant(postgresql.INET(), "postgresql")',
+    "UUID": 'sa.BINARY(16).with_variant(postgresql.UUID(), "postgresql")',
 }
 
 
@@ -37,11 +39,10 @@ def what_to_write(exc: BaseException, *, env: bool = False) -> str:
             "\nIt is of an older Websauna: ws-alembic adopt replaces it. The whole env.py is two "
             "lines now: from websauna_migrate.environment import run_migrations; run_migrations()"
         )
-    types = "; ".join(f"for {type_}() {text}" for type_, text in COLUMNS.items())
+    types = "; ".join(f"for {type_}() {text}" for type_, text in TYPES.items())
     return (
-        "\nIt is of an older Websauna: ws-alembic adopt writes the types of "
-        "websauna.system.model.columns out. Else take the import out of the script, and out of "
-        "script.py.mako. In place of the types of websauna.system.model.columns write: "
-        f"{types} (from sqlalchemy.dialects import postgresql). In place of other functions of "
-        "Websauna write what they did."
+        f"\nIt is of an older Websauna: ws-alembic adopt writes the types of {MODULE} out. Else "
+        "take the import out of the script, and out of script.py.mako. In place of the types of "
+        f"{MODULE} write: {types} (from sqlalchemy.dialects import postgresql). In place of other "
+        "functions of Websauna write what they did."
     )

@@ -20,10 +20,11 @@ from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.accesses import full_name, split_name
 from websauna_migrate.planning.state import State
 from websauna_migrate.reports.check import Checker
+from websauna_migrate.revision_scripts.old_websauna import MODULE
 from websauna_migrate.revision_scripts.script_folders import find_script_folders, version_folders
 from websauna_migrate.reworking.env_files import EnvFile, read_env, with_version_table
 from websauna_migrate.reworking.findings import EQUAL, Findings, Wanted
-from websauna_migrate.reworking.old_imports import MODULE, mend_imports
+from websauna_migrate.reworking.old_imports import mend_imports
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.other_histories import OtherHistory, find_elsewhere

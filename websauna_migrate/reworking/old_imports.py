@@ -5,17 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
+from websauna_migrate.revision_scripts.old_websauna import MODULE, TYPES
 from websauna_migrate.revision_scripts.script_tree import edited
-
-MODULE = "websauna.system.model.columns"
-
-#: What to write for the column types of the module: on each database the same columns.
-TYPES = {
-    "UTCDateTime": "sa.DateTime(timezone=True)",
-    "JSONB": 'sa.JSON().with_variant(postgresql.JSONB(), "postgresql")',
-    "INET": 'sa.Unicode(50).with_variant(postgresql.INET(), "postgresql")',
-    "UUID": 'sa.BINARY(16).with_variant(postgresql.UUID(), "postgresql")',
-}
 
 #: The import's line, in a script and in ``script.py.mako``.
 IMPORT = re.compile(
