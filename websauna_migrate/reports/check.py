@@ -35,11 +35,12 @@ from websauna_migrate.reports.script_problems import (
 from websauna_migrate.reports.table_problems import (
     claimed_twice,
     departed_packages,
+    first_script_missing,
     moved_tables,
     own_tables,
     unowned_tables,
+    unrecorded,
 )
-from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.change_log import Changes

@@ -1,8 +1,8 @@
-"""What ``check`` finds of tables that no package has, that two have, or that the wrong one has."""
+"""What ``check`` finds of tables: whose they are, and which no script made."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Table, inspect, text
@@ -20,6 +20,9 @@ from websauna_migrate.runs.uninstalling import list_departed
 
 if TYPE_CHECKING:
     from websauna_migrate.models.ownership import Ownership
+
+#: How many differences are named.
+SHOWN = 5
 
 
 def claimed_twice(
@@ -166,4 +169,40 @@ def unsure(
         "is still the one that was made. It is left alone; a drop is written by hand.",
         fatal=False,
         details=table,
+    )
+
+
+def unrecorded(package: str, rows: Collection[str], differences: Sequence[str]) -> CheckProblem:
+    """Return what is said of a package whose tables are there, and which scripts did not make.
+
+    :param rows: of its history; their scripts do nothing
+    :param differences: between the database and the models, in words
+    """
+    reason = "its applied scripts make nothing" if rows else "its history is empty"
+    text = (
+        f'The database has tables of package "{package}", but {reason}: they were made without its '
+        "scripts. "
+    )
+    if not differences:
+        text += (
+            "They equal the models, so take the scripts as applied: "
+            f"ws-alembic -x packages={package} adopt"
+        )
+    else:
+        shown = "; ".join(differences[:SHOWN])
+        more = len(differences) - SHOWN
+        text += (
+            f"They differ from the models: {shown}{f'; {more} more' if more > 0 else ''}. If they "
+            "are those of a revision, that is found by replay, and recorded: "
+            f"ws-alembic -x packages={package} adopt"
+        )
+    return CheckProblem("unrecorded", package, text, details=tuple(differences))
+
+
+def first_script_missing(package: str) -> str:
+    """Return what is said of a package that has no script, whose tables are in the database."""
+    return (
+        f'Package "{package}" has no script, and the database has its tables already: they were '
+        "made without one. Write the first script against an empty scratch database, and take it "
+        f"as applied here: ws-alembic -x packages={package} adopt"
     )

@@ -10,7 +10,7 @@ from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.render.runs import render_created
 from websauna_migrate.cli.render.text import shown
 from websauna_migrate.interfaces import Question
-from websauna_migrate.reports.unrecorded import first_script_missing
+from websauna_migrate.reports.table_problems import first_script_missing
 from websauna_migrate.results import CreatedScript
 
 
