@@ -16,13 +16,13 @@ from websauna_migrate.cli.render.states import (
     plan_table,
     render_check,
     render_elsewhere,
+    render_lint,
     render_losses,
     render_not_at_head,
     render_verifications,
     status_table,
 )
 from websauna_migrate.cli.render.text import shown
-from websauna_migrate.cli.render.unsafe_changes import render_lint
 from websauna_migrate.database.engines import safe_url
 from websauna_migrate.plain_text import to_json
 from websauna_migrate.results import LintReport, LogFilter, PackageState, Plan
