@@ -162,14 +162,7 @@ class ScriptReader:
 
     def as_written(self, revision: Revision) -> Revision:
         """Return a revision as its script says it: a parent may have been squashed."""
-        if not (self.has_squashes and revision.id in self.history.replacements.written):
-            return revision
-        return self.history.replacements.written[revision.id]
-
-    @cached_property
-    def has_squashes(self) -> bool:
-        """True if a script stands for others."""
-        return any(one.replaces for one in self.revisions)
+        return self.history.replacements.written.get(revision.id, revision)
 
     def fresh(self, revision: Revision) -> ModuleType:
         """Return a module of a revision's script of which no function has run.
