@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from websauna_migrate.reworking.squash.written_anew import Operations
 IMPORTED = (
     "import sqlalchemy as sa",
     "from alembic import op",
-    "from collections.abc import Sequence",
+    "from collections.abc import Mapping, Sequence",
 )
 
 
@@ -49,7 +49,9 @@ def compose(stretches: Sequence[tuple[Stretch, Operations | None]]) -> Composed:
     down: list[str] = []
     for stretch, operations in stretches:
         if operations is not None:
-            found.imports += [one for one in operations.imports if names.is_new(one)]
+            found.imports += [
+                one for one in operations.imports if names.note(imported_by(ast.parse(one).body[0]))
+            ]
             ids = ", ".join(one.id for one in stretch.revisions)
             head = f"    # {ids}\n"
             up.append(f"{head}{operations.upgrade}" if operations.upgrade else "")
@@ -75,11 +77,10 @@ class Names:
     def __init__(self) -> None:
         self.known: dict[str, str] = {}
         for line in IMPORTED:
-            self.is_new(line)
+            self.note(imported_by(ast.parse(line).body[0]))
 
-    def is_new(self, statement: str) -> bool:
-        """Note the names of an import; return whether one of them was not known."""
-        meanings = imported_by(ast.parse(statement).body[0])
+    def note(self, meanings: Mapping[str, str]) -> bool:
+        """Note what is imported; return whether one of the names was not known."""
         new = meanings.items() - self.known.items()
         self.known.update(meanings)
         return bool(new)
@@ -104,7 +105,7 @@ class Names:
                 if clashing:
                     renames.update({name: f"{name}_{suffix}" for name in clashing})
                     imports += [renamed_import(part.node, name, suffix) for name in clashing]
-                if meanings.keys() - clashing and self.is_new_of(meanings, clashing):
+                if self.note({n: m for n, m in meanings.items() if n not in clashing}):
                     imports.append(part.text.strip())
                 continue
             own.append(part)
@@ -114,13 +115,6 @@ class Names:
         for part in own:
             self.known.update({renames.get(name, name): suffix for name in part.names})
         return functions, parts.renamed(own, renames), imports
-
-    def is_new_of(self, meanings: dict[str, str], clashing: set[str]) -> bool:
-        """Note what is imported but for some names; return whether one of it was not known."""
-        kept = {name: meaning for name, meaning in meanings.items() if name not in clashing}
-        new = kept.items() - self.known.items()
-        self.known.update(kept)
-        return bool(new)
 
 
 FUNCTIONS = {"upgrade", "downgrade"}
