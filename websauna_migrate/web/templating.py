@@ -61,7 +61,10 @@ def render(registry: Registry, template: str, **values: object) -> Markup:
 
 def page(request: Request, template: str, status: int = 200, **values: object) -> Response:
     """Return a page."""
-    values |= {"request": request, "style": stylesheet_url(request)}
+    # Another address for each version.
+    tag = hashlib.sha256(stylesheet().encode()).hexdigest()[:12]
+    style = request.route_path("websauna_migrate.style", _query={"v": tag})
+    values |= {"request": request, "style": style}
     text = render(request.registry, template, **values)
     return Response(text, status=status, content_type="text/html", charset="utf-8")
 
@@ -71,14 +74,3 @@ def stylesheet() -> str:
     """Return the pages' one stylesheet; that of pictures holds within a picture."""
     own = (HERE / "templates" / "style.css").read_text(encoding="utf-8")
     return f"{own}\n.picture {{\n{STYLE}\n}}\n"
-
-
-@functools.cache
-def stylesheet_tag() -> str:
-    """Return what changes when the stylesheet does."""
-    return hashlib.sha256(stylesheet().encode()).hexdigest()[:12]
-
-
-def stylesheet_url(request: Request) -> str:
-    """Return the stylesheet's path, another one for each version."""
-    return str(request.route_path("websauna_migrate.style", _query={"v": stylesheet_tag()}))
