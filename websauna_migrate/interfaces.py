@@ -731,7 +731,18 @@ class IMigrationRunStarted(Interface):
     )
 
 
-class IMigrationStepStarted(Interface):
+class IMigrationStep(Interface):
+    """What the events of a step have in common."""
+
+    run_id = Attribute("Identifier of the run in the ledger, ``str``.")
+    package = Attribute("Dotted name of the step's package.")
+    revision = Attribute("Identifier of its revision, ``str``.")
+    direction = Attribute('``"upgrade"`` or ``"downgrade"``.')
+    number = Attribute("Its place in the run, from 1.")
+    total = Attribute("How many steps the run has.")
+
+
+class IMigrationStepStarted(IMigrationStep):
     """A step of a run is about to begin.
 
     Told once for a step, however often it is tried again while a lock is taken; in an atomic run
@@ -739,49 +750,31 @@ class IMigrationStepStarted(Interface):
     the step.
     """
 
-    run_id = Attribute("Identifier of the run in the ledger, ``str``.")
     step = Attribute("The step as planned, :class:`websauna_migrate.planning.steps.Step`.")
-    package = Attribute("Dotted name of the step's package.")
-    revision = Attribute("Identifier of its revision, ``str``.")
-    direction = Attribute('``"upgrade"`` or ``"downgrade"``.')
-    number = Attribute("Its place in the run, from 1.")
-    total = Attribute("How many steps the run has.")
     started = Attribute("When, an aware ``datetime`` in UTC.")
     expected = Attribute(
         "How many seconds it took the last time on this database, as its ledger says; or ``None``."
     )
 
 
-class IMigrationStepApplied(Interface):
+class IMigrationStepApplied(IMigrationStep):
     """A step of a run was committed; a subscriber is told before the next one begins.
 
     The steps of an atomic run are committed together, and told of behind that. What a subscriber
     raises ends the run; the step stays applied.
     """
 
-    run_id = Attribute("Identifier of the run in the ledger, ``str``.")
     step = Attribute("The step, :class:`websauna_migrate.results.AppliedStep`.")
-    package = Attribute("Dotted name of the step's package.")
-    revision = Attribute("Identifier of its revision, ``str``.")
-    direction = Attribute('``"upgrade"`` or ``"downgrade"``.')
-    number = Attribute("Its place in the run, from 1.")
-    total = Attribute("How many steps the run has.")
 
 
-class IMigrationStepFailed(Interface):
+class IMigrationStepFailed(IMigrationStep):
     """A step of a run failed, or was stopped while it ran.
 
     Told when the transaction is rolled back and the ledger has its outcome. What a subscriber
     raises is logged, so that the failure itself reaches the caller.
     """
 
-    run_id = Attribute("Identifier of the run in the ledger, ``str``.")
     step = Attribute("The step as planned, :class:`websauna_migrate.planning.steps.Step`.")
-    package = Attribute("Dotted name of the step's package.")
-    revision = Attribute("Identifier of its revision, ``str``.")
-    direction = Attribute('``"upgrade"`` or ``"downgrade"``.')
-    number = Attribute("Its place in the run, from 1.")
-    total = Attribute("How many steps the run has.")
     started = Attribute("When it began, an aware ``datetime`` in UTC.")
     error = Attribute("The exception, mostly a :class:`websauna_migrate.errors.MigrationError`.")
 
