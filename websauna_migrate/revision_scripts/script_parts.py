@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from websauna_migrate.base_errors import MigrationError
@@ -138,15 +138,11 @@ class ScriptParts:
             "it, or behind it. Nothing was written."
         )
 
-    def renamed(self, parts: Collection[Part], names: Mapping[str, str]) -> list[str]:
-        """Return the texts of parts with other names.
+    def renamed(self, part: Part, names: Mapping[str, str]) -> str:
+        """Return the text of a part with other names.
 
         :raises MigrationError: if a name means several things in the script
         """
-        return [self.renamed_text(part, names) for part in parts]
-
-    def renamed_text(self, part: Part, names: Mapping[str, str]) -> str:
-        """Return the text of one part with other names."""
         own = part.node
         first = min([own.lineno, *(one.lineno for one in getattr(own, "decorator_list", ()))])
         spots: list[tuple[int, int, str]] = []

@@ -114,7 +114,7 @@ class Names:
                     renames[name] = f"{name}_{suffix}"
         for part in own:
             self.known.update({renames.get(name, name): suffix for name in part.names})
-        return functions, parts.renamed(own, renames), imports
+        return functions, [parts.renamed(part, renames) for part in own], imports
 
 
 FUNCTIONS = {"upgrade", "downgrade"}
