@@ -29,7 +29,7 @@ class Command:
     function: str
     help: str
     arguments: tuple[a.Argument, ...] = ()
-    needs_database: Callable[[Namespace], bool] = lambda options: False
+    needs_database: Callable[[Namespace], bool] = lambda options: True
     needs_application: Callable[[Namespace], bool] = lambda options: True
     plain: str = ""
     everywhere: bool = False
@@ -47,13 +47,8 @@ def run_command(path: str, *arguments: object) -> int:
 
 
 def never(options: Namespace) -> bool:
-    """Return False: a command needs no application."""
+    """Return False: a command needs no application, or no database."""
     return False
-
-
-def always(options: Namespace) -> bool:
-    """Return True: a command needs the database."""
-    return True
 
 
 def unless_sql(options: Namespace) -> bool:
@@ -107,26 +102,22 @@ EVERY_DAY: Mapping[str, Command] = {
         "rework.redo",
         "Take the newest revision back, write it anew from the models, and apply it.",
         (a.MESSAGE, a.JSON, a.YES_ON_PRODUCTION),
-        needs_database=always,
     ),
     "rebase": Command(
         "rework.rebase",
         "Put your own revisions behind the other head of a package; their scripts are rewritten.",
         (a.MINE, a.ONTO, a.TAKE_DOWN, a.JSON, a.YES_ON_PRODUCTION),
-        needs_database=always,
     ),
     "squash": Command(
         "rework.squash",
         "Write one script in place of those of a range, proven by a replay of both.",
         (a.SQUASHED, a.MESSAGE, a.REV_ID, a.JSON),
-        needs_database=always,
     ),
     "switch": Command(
         "rework.switch",
         "Take down the revisions that this checkout has no script for, as after git switch.",
         (a.CASCADE, a.SHOWN_ALONE, a.JSON, a.YES, a.YES_ON_PRODUCTION),
         everywhere=True,
-        needs_database=always,
     ),
     "new-package": Command(
         "",
@@ -141,12 +132,14 @@ EVERY_DAY: Mapping[str, Command] = {
         "Take over an existing project: its version table, scripts, env.py and settings.",
         (*a.ADOPTED, a.JSON, a.YES, a.YES_ON_PRODUCTION),
         everywhere=True,
+        needs_database=never,
     ),
     "move-table": Command(
         "write.move_table",
         "Write the two revisions that hand a table over to another package.",
         a.MOVED_TABLE,
         names_its_package=True,
+        needs_database=never,
     ),
 }
 
@@ -156,7 +149,6 @@ LOOKING: Mapping[str, Command] = {
         "Show where all packages stand: applied, newest and pending revisions.",
         (a.JSON, a.FAIL_ON),
         everywhere=True,
-        needs_database=always,
     ),
     "plan": Command(
         "read.plan",
@@ -165,51 +157,45 @@ LOOKING: Mapping[str, Command] = {
             *(a.TARGET, a.DOWNGRADE, a.CASCADE, a.IGNORE_ORDER, a.JSON, a.NO_LINT, a.FAIL_ON_LINT),
             *(a.PLAN_SQL, a.OUT),
         ),
-        needs_database=always,
     ),
     "check": Command(
         "read.check",
         "Tell what is pending, what conflicts, and what differs between models and database.",
         (a.JSON, a.FRESH, a.FULL),
-        needs_database=always,
     ),
     "drift": Command(
         "read.drift",
         "Show what was changed by hand and since when, and what only models have.",
         (a.ACCEPT, a.MENDING_SQL, a.RECORD_WHO, a.FORGET_WHO, a.JSON),
-        needs_database=always,
     ),
     "graph": Command(
         "read.graph",
         "Draw the graph of revisions: requirements, heads, what is applied and what is pending.",
         a.PICTURE,
         everywhere=True,
-        needs_database=always,
     ),
     "log": Command(
         "read.log",
         "Show the runs that the ledger has, newest first.",
         (*a.LOGGED, a.JSON),
         everywhere=True,
-        needs_database=always,
     ),
     "lint": Command(
         "read.lint",
         "Show the unsafe changes of an upgrade on PostgreSQL, found by squawk.",
         (a.TARGET, a.JSON, a.FAIL_ON_LINT),
+        needs_database=never,
     ),
     "verify": Command(
         "read.verify",
         "Run the verify() of the scripts of applied revisions again; nothing is written.",
         (a.JSON,),
-        needs_database=always,
     ),
     "wait": Command(
         "read.wait",
         "Wait until another process has applied all revisions; exits as 'status' does.",
         (a.TIMEOUT,),
         everywhere=True,
-        needs_database=always,
     ),
     "help": Command(
         "",
@@ -226,13 +212,11 @@ RECOVERING: Mapping[str, Command] = {
         "Show steps that ended half done, or settle one.",
         (*a.HALF_DONE, a.YES_ON_PRODUCTION, a.JSON, a.LOG_JSON),
         names_its_package=True,
-        needs_database=always,
     ),
     "locate": Command(
         "read.locate",
         "Find at which revision the database stands, by its tables, whatever the histories say.",
         (a.JSON,),
-        needs_database=always,
     ),
     "stamp": Command(
         "run.stamp",
@@ -251,17 +235,17 @@ RECOVERING: Mapping[str, Command] = {
             *(a.JSON, a.LOG_JSON),
         ),
         names_its_package=True,
-        needs_database=always,
     ),
 }
 
 OTHERS: Mapping[str, Command] = {
-    "branches": Command("read.branches", "Show current branch points.", (a.VERBOSE,)),
+    "branches": Command(
+        "read.branches", "Show current branch points.", (a.VERBOSE,), needs_database=never
+    ),
     "current": Command(
         "read.current",
         "Display the current revision for a database.",
         (a.CHECK_HEADS, a.VERBOSE, a.JSON),
-        needs_database=always,
     ),
     "edit": Command(
         "write.edit",
@@ -279,6 +263,7 @@ OTHERS: Mapping[str, Command] = {
         "read.heads",
         "Show current available heads in the script directory.",
         (a.VERBOSE, a.RESOLVE_DEPENDENCIES, a.JSON),
+        needs_database=never,
     ),
     "history": Command(
         "read.history",
@@ -294,6 +279,7 @@ OTHERS: Mapping[str, Command] = {
         (a.TEMPLATE, a.PACKAGE_FILES, a.DIRECTORY),
         needs_application=lambda options: options.directory is None,
         plain="plain.init",
+        needs_database=never,
     ),
     "list_templates": Command(
         "",
@@ -305,6 +291,7 @@ OTHERS: Mapping[str, Command] = {
         "write.merge",
         "Merge two revisions together.  Creates a new migration file.",
         (a.MESSAGE, a.BRANCH_LABEL, a.REV_ID, a.SPLICE, a.REVISIONS),
+        needs_database=never,
     ),
     "show": Command(
         "read.show",
