@@ -107,7 +107,9 @@ def run_online(
     :param configured: for ``context.configure``
     :param options: what ``env.py`` gave
     """
-    given = shared_connection()
+    shared = context.config.attributes.get("connection")
+    # What the caller of Alembic's commands shares, as Alembic's cookbook has it.
+    given = shared if isinstance(shared, (Connection, Engine)) else None
     with ExitStack() as stack:
         with stepped_aside():
             # Every env.py is asked for its settings; this one is running.
@@ -130,12 +132,6 @@ def run_online(
     elif steps:
         moved = [step for step in steps if isinstance(step, RevisionStep)]
         migrate(service, package, moved, options, given)
-
-
-def shared_connection() -> Connection | Engine | None:
-    """Return what the caller of Alembic's commands shares, as Alembic's cookbook has it."""
-    shared = context.config.attributes.get("connection")
-    return shared if isinstance(shared, (Connection, Engine)) else None
 
 
 def stamp(

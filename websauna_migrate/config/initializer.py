@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import transaction
@@ -56,8 +57,6 @@ class Initializer:
 
     def create_configurator(self, package: str | None = None) -> Configurator:
         """Return the configurator; its package is the application's own."""
-        from importlib import import_module
-
         module = import_module(package or type(self).__module__)
         return Configurator(settings=self.settings, package=module)
 

@@ -87,6 +87,8 @@ class DriftLook:
         self.newest_run = False
         if self.site.ledger.is_there(connection):
             self.kept, self.newest_run = kept_facts(connection, self.site.ledger.table)
+        #: What was kept behind runs, not where a person accepted something.
+        self.runs = [one for one in self.kept if one.note != ACCEPTED]
         #: The objects that were changed by hand.
         self.changed: set[tuple[str, str, str, str]] = set()
         self.problems: list[str] = []
@@ -204,8 +206,7 @@ class DriftLook:
 
     def same_until(self, units: Collection[Unit]) -> datetime | None:
         """Return the start of the newest run behind which objects were not yet what they are."""
-        runs = [one for one in self.kept if one.note != ACCEPTED]
-        return next((one.started for one in runs if not self.is_now(one, units)), None)
+        return next((one.started for one in self.runs if not self.is_now(one, units)), None)
 
     def is_accepted(self, package: str, units: Collection[Unit]) -> bool:
         """True if the objects are what they were when a person accepted a package's drift."""
@@ -222,8 +223,7 @@ class DriftLook:
     def when(self, units: Collection[Unit]) -> str:
         """Return after which run objects were changed, a clause."""
         before = ""
-        runs = [one for one in self.kept if one.note != ACCEPTED]
-        for number, one in enumerate(runs):
+        for number, one in enumerate(self.runs):
             if not self.is_now(one, units):
                 if before:
                     return f"changed after {one.name} and before {before}"

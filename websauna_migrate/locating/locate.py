@@ -35,7 +35,6 @@ from websauna_migrate.locating.likely_revisions import (
 from websauna_migrate.locating.object_histories import ObjectHistories, grouped
 from websauna_migrate.locating.replayed import Replay, Replayed
 from websauna_migrate.planning.accesses import UNREADABLE
-from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.replay.fresh import entities_of
 from websauna_migrate.reports.verification import verify_one
 from websauna_migrate.results import FoundDifference, Located, Location
@@ -304,7 +303,12 @@ class Looking:
             with_it = [one for one in places if revision.id in one.applied]
             if not with_it or len(with_it) == len(places):
                 continue
-            later = {one.id for one in order[number + 1 :] if self.may_change_rows(one)}
+            later = {
+                one.id
+                for one in order[number + 1 :]
+                for effect in self.locator.site.loaded.effects.get((one.package, one.id), ())
+                if effect.kind in (*UNREADABLE, "insert_rows", "write_table")
+            }
             for answer in verify_one(self.locator.site, self.connection, revision, []):
                 asked.append(f"verify() of {revision} {answer.outcome}")
                 if answer.outcome == "holds":
@@ -316,11 +320,6 @@ class Looking:
                         if revision.id not in one.applied or later & one.applied
                     ]
         return places
-
-    def may_change_rows(self, revision: Revision) -> bool:
-        """True if a script inserts, updates or deletes, or does what cannot be read."""
-        effects = self.locator.site.loaded.effects.get((revision.package, revision.id), ())
-        return any(one.kind in (*UNREADABLE, "insert_rows", "write_table") for one in effects)
 
 
 def known_of(site: Site, connection: Connection | None) -> tuple[list[str], str]:

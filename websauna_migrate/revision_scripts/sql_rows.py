@@ -223,10 +223,9 @@ def up_to_close(text: str) -> str:
 
 def columns_in(text: str) -> Iterable[str]:
     """Return the identifiers in a text that may be columns."""
-    found = (parse_name(one) for one in re.findall(IDENTIFIER, text))
-    return [name for _, name in found if is_column(name)]
-
-
-def is_column(name: str) -> bool:
-    """Return whether an identifier may be a column."""
-    return name not in KEYWORDS and not name.isdecimal() and UNKNOWN_PART not in name
+    names = (parse_name(one)[1] for one in re.findall(IDENTIFIER, text))
+    return [
+        name
+        for name in names
+        if name not in KEYWORDS and not name.isdecimal() and UNKNOWN_PART not in name
+    ]

@@ -40,13 +40,10 @@ class MigrationsPanel(DebugPanel):  # type: ignore[misc]  # untyped
         found, steps, picture = look(self.service), [], None
         try:
             with self.service.one_look():
-                picture = data_url(to_svg(self.service.graph()))
+                svg = to_svg(self.service.graph())
+                # As an address: its styles hold within it, and no script runs in it.
+                picture = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
                 steps = [self.service.step_sql(one) for one in found.steps[:SQL_SHOWN]]
         except MigrationError:
             pass  # The look has said what is wrong.
         return render(request.registry, "panel", look=found, steps=steps, picture=picture)
-
-
-def data_url(svg: str) -> str:
-    """Return a picture as an address: its styles hold within it, and no script runs in it."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

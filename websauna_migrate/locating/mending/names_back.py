@@ -31,12 +31,11 @@ def renames_in(
         for old in (columns if new.kind == "column" else wholes)
         if are_alike(old, new, here, there)
     ]
-    return [pair for pair in pairs if is_only_one(pair, pairs)]
-
-
-def is_only_one(pair: Renamed, pairs: Sequence[Renamed]) -> bool:
-    """True if neither side of a pair is in another one."""
-    return not any(one != pair and (one[0] == pair[0] or one[1] == pair[1]) for one in pairs)
+    return [
+        pair
+        for pair in pairs
+        if not any(one != pair and (one[0] == pair[0] or one[1] == pair[1]) for one in pairs)
+    ]
 
 
 def are_alike(old: Fact, new: Fact, here: Facts, there: Facts) -> bool:

@@ -49,7 +49,7 @@ class PostgreSQLNumbering(PostgreSQLObjects):
         after: list[Statement] = []
         if (goes := old.sequence) is not None:
             keys.append(goes.key)
-            stays = self.sequences_there.get(goes.key)
+            stays = next((one for one in self.there.objects if one.key == goes.key), None)
             if stays == goes and old.is_serial:
                 # No script tells of it, or it was the column's before too.
                 ends.pop()
@@ -73,14 +73,9 @@ class PostgreSQLNumbering(PostgreSQLObjects):
         ]
 
     @cached_property
-    def sequences_here(self) -> Mapping[Key, Fact]:
+    def sequences_here(self) -> set[Key]:
         """The sequences that the database has."""
-        return {one.key: one for one in self.here.objects if one.kind == "sequence"}
-
-    @cached_property
-    def sequences_there(self) -> Mapping[Key, Fact]:
-        """The sequences that it is to have."""
-        return {one.key: one for one in self.there.objects if one.kind == "sequence"}
+        return {one.key for one in self.here.objects if one.kind == "sequence"}
 
     # New columns
 
