@@ -39,6 +39,9 @@ ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
 #: What stands on a table and is called by it.
 ON_TABLE = frozenset({"trigger", "rule", "policy"})
 
+#: What is another one where its definition is.
+REPLACED = frozenset({"view", "materialized view", "trigger", "rule", "statistics"})
+
 #: Attributes of a table that are changed behind all else.
 LATE = ("row security", "row security for the owner", "tablespace")
 
@@ -135,6 +138,9 @@ class PostgreSQLObjects(Mender):
             text = write(fact, self.table(fact), value, fact.get(attribute))
             yield from [Statement(Rank.COLUMNS if whole else Rank.LAST, text)] if text else []
             return
+        if fact.kind == "policy" or (fact.kind in REPLACED and attribute == "definition"):
+            yield from self.replace(fact, wanted)
+            return
         method = getattr(self, f"change_{fact.kind.replace(' ', '_')}", None)
         if method is None:
             raise NotWritten(f"its {attribute} has to be set by hand")
@@ -195,10 +201,8 @@ class PostgreSQLObjects(Mender):
         return any(words.search(str(value)) for _, value in fact.attributes)
 
     def change_view(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
-        """Yield what changes a view: another query is another view."""
-        if attribute == "definition":
-            yield from self.replace(fact, wanted)
-        elif attribute == "options":
+        """Yield what changes a view, but for its query."""
+        if attribute == "options":
             for clause in changed_options(wanted.get("options"), fact.get("options")):
                 yield Statement(Rank.LAST, f"ALTER {self.called(fact)} {clause}")
         else:
@@ -350,10 +354,7 @@ class PostgreSQLObjects(Mender):
     create_rule = create_trigger
 
     def change_trigger(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
-        """Yield what changes a trigger or rule."""
-        if attribute == "definition":
-            yield from self.replace(fact, wanted)
-            return
+        """Yield what changes when a trigger or rule fires."""
         word = FIRING.get(str(wanted.get("fires")) if wanted.get("fires") else None)
         what = f"{word or 'ENABLE ALWAYS'} {fact.kind.upper()} {self.quoted(fact.name)}"
         yield Statement(Rank.LAST, f"ALTER TABLE {self.table(fact)} {what}")
@@ -374,10 +375,6 @@ class PostgreSQLObjects(Mender):
         if fact.get("comment"):
             yield self.commented(fact, fact.get("comment"))
 
-    def change_policy(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
-        """Yield what puts another policy in place of one."""
-        yield from self.replace(fact, wanted)
-
     def create_statistics(self, fact: Fact) -> Iterator[Statement]:
         """Yield what makes extended statistics."""
         definition, name = str(fact.get("definition")), self.name(fact, fact.name)
@@ -386,13 +383,10 @@ class PostgreSQLObjects(Mender):
         yield from self.finish(fact, "definition")
 
     def change_statistics(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
-        """Yield what changes extended statistics."""
-        if attribute == "definition":
-            yield from self.replace(fact, wanted)
-        else:
-            value = wanted.get("statistics target")
-            target = -1 if value is None else value
-            yield Statement(Rank.LAST, f"ALTER {self.called(fact)} SET STATISTICS {target}")
+        """Yield what changes the target of extended statistics."""
+        value = wanted.get("statistics target")
+        target = -1 if value is None else value
+        yield Statement(Rank.LAST, f"ALTER {self.called(fact)} SET STATISTICS {target}")
 
 
 def values_of(fact: Fact) -> list[str]:
