@@ -36,10 +36,6 @@ HOMES = {
 }
 
 
-#: The order of a configuration's last actions; Pyramid's own phases end at 0.
-LAST = 1_000
-
-
 def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -64,6 +60,7 @@ def includeme(config: Configurator) -> None:
     cannot be used is told here.
     """
     from websauna_migrate.config.directives import (
+        LAST,
         add_event_predicates,
         add_migration_package,
         serve_companions,

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["DOCUMENTATION", "ExitCode", "MigrationError", "UsageError", "address_of"]
-
 #: What the addresses of messages begin with: where the documentation is. Nothing until it has a
 #: public address; ``ws-alembic help NAME`` needs none.
 DOCUMENTATION = ""

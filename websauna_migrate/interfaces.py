@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from zope.interface import Attribute, Interface
 
-from websauna_migrate.planning.package_targets import Targets
+from websauna_migrate.planning.package_targets import Targets as Targets
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -78,20 +78,6 @@ class RunKeywords(Given, total=False):
     lock_timeout_ms: int | None
     lock_budget: float | None
     statement_timeout_ms: int | None
-
-
-__all__ = [
-    "Given",
-    "IMigrationPackage",
-    "IMigrationRunEnded",
-    "IMigrationRunStarted",
-    "IMigrationService",
-    "IMigrationStepApplied",
-    "IMigrationStepFailed",
-    "IMigrationStepStarted",
-    "RunKeywords",
-    "Targets",
-]
 
 
 class IMigrationPackage(Interface):

@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterable, Mapping, Set
 from datetime import datetime, timezone
 
-__all__ = ["counted", "in_quotes", "to_json", "visible", "word"]
-
 #: What a terminal obeys instead of showing it; of that, a line break and a tab may be layout.
 CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 LAYOUT = "\t\n"

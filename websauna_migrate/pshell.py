@@ -6,8 +6,6 @@ from typing import Any
 
 from websauna_migrate.interfaces import IMigrationService
 
-__all__ = ["setup"]
-
 
 def setup(env: dict[str, Any]) -> None:
     """Add ``migrations``, the application's migration service, to the names of a shell."""

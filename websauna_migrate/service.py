@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
     from websauna_migrate.reports.readiness import ReadinessWatch
 
-__all__ = ["MigrationService"]
-
 
 @implementer(IMigrationService)
 class MigrationService(Service):

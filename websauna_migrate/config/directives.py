@@ -209,8 +209,9 @@ class MigrationDirectionPredicate:
         return bool(getattr(event, "direction", None) == self.direction)
 
 
-#: Behind all other actions, so that it does not matter what was included first.
-LAST = 1000
+#: Behind all other actions, so that it does not matter what was included first; Pyramid's own end
+#: at 0.
+LAST = 1_000
 
 
 def serve_companions(config: Configurator) -> None:
