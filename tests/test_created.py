@@ -170,6 +170,8 @@ def test_batch_blocks_are_read_under_any_name():
         ("import alembic.op as foo", "foo.create_table"),
         ("from alembic.op import create_table as make", "make"),
         ("from alembic import *", "op.create_table"),
+        ("from alembic.op import *", "create_table"),
+        ("from sqlalchemy import *\nfrom alembic.op import *", "create_table"),
         ("from alembic import op\nmake = op.create_table", "make"),
         ("try:\n    from alembic import op\nexcept ImportError:\n    op = None", "op.create_table"),
         ("from alembic.operations import Operations\nfoo = Operations(ctx)", "foo.create_table"),

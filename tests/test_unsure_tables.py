@@ -42,6 +42,15 @@ LEFT_OPEN = {
     ],
     "loop": [CREATE, 'for name in ("staging",):\n    op.drop_table(name)'],
     "imported helper": [CREATE, "import fooapp\nfooapp.drop_it(op)"],
+    "helper by another name": [CREATE, "import fooapp\ntidy = [fooapp.tidy][0]\ntidy()"],
+    "item of a dictionary": [CREATE, "import fooapp\n{'tidy': fooapp.tidy}['tidy']()"],
+    "helper of the script by another name": [
+        f"{CREATE}def tidy():\n    op.drop_table('staging')\nrun = tidy\nrun()"
+    ],
+    "method by another name": [
+        CREATE,
+        "run = op.get_bind().exec_driver_sql\nrun('DROP TABLE staging')",
+    ],
     "conditional drop": [CREATE, 'if op.get_bind():\n    op.drop_table("staging")'],
     "computed SQL": [CREATE, "op.execute(' '.join(['DROP TABLE', 'staging']))"],
     "savepoint": [f"point = op.get_bind().begin_nested()\n{CREATE}point.rollback()"],
@@ -105,6 +114,7 @@ def made(workshop: Workshop, scripts: list[str]) -> None:
     folder = workshop.package("fooapp", MODELS)
     with (folder / "__init__.py").open("a") as file:
         file.write('\n\ndef drop_it(op):\n    op.drop_table("staging")\n')
+        file.write("\n\ndef tidy():\n    from alembic import op\n\n    drop_it(op)\n")
     (folder / "alembic").mkdir()
     shutil.copy(TEMPLATE, folder / "alembic")
     down = None
@@ -138,6 +148,16 @@ def test_a_table_that_may_be_of_somebody_else_is_not_dropped(
     workshop: Workshop, sqlite_url: str, name: str
 ) -> None:
     made(workshop, LEFT_OPEN[name])
+    assert_left_alone(workshop, sqlite_url, told="unsure")
+
+
+def test_a_helper_of_a_module_of_which_all_names_are_imported(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    made(workshop, [CREATE, "tidy()"])
+    path = workshop.root / "fooapp" / "alembic" / "versions" / "f200.py"
+    star = "import sqlalchemy as sa\nfrom fooapp import *"
+    path.write_text(path.read_text().replace("import sqlalchemy as sa", star, 1))
     assert_left_alone(workshop, sqlite_url, told="unsure")
 
 

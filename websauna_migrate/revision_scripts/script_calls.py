@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import sys
 
 from websauna_migrate.planning.accesses import Key
@@ -59,13 +60,27 @@ class Calls:
         """Return whether a call is of a function of the script that touches the database."""
         if not isinstance(node.func, ast.Name):
             return False
-        function = self.names.function(node.func.id)
-        if function is None:
-            value = self.names.resolve(node.func)
-            return isinstance(value, ast.Lambda) or (
-                node.func.id in DANGEROUS and self.names.imported(node.func.id) is None
-            )
-        return self.touches_database(function) or self.gives_access(node)
+        value = self.names.resolve(node.func)
+        name = value.id if isinstance(value, ast.Name) else ""
+        if (function := self.names.function(name)) is not None:
+            return self.touches_database(function) or self.gives_access(node)
+        return isinstance(value, ast.Lambda) or (
+            name in DANGEROUS and self.names.imported(name) is None
+        )
+
+    def is_unknown(self, node: ast.expr) -> bool:
+        """Return whether what a call calls has no name by which it is known.
+
+        What begins with a capital letter is taken for a class.
+        """
+        if isinstance(node, ast.Call):
+            name = self.called(node)
+            return self.is_foreign(name, node) if name else self.is_unknown(node.func)
+        value = self.names.resolve(node)
+        if not isinstance(value, ast.Name):
+            return not (isinstance(node, ast.Name) and node.id[:1].isupper())
+        known = self.names.function(value.id) or self.names.class_of(value.id)
+        return not (known or hasattr(builtins, value.id) or value.id[:1].isupper())
 
     def is_unseen(self, node: ast.Call) -> bool:
         """Return whether a call does what its text does not say.
@@ -103,7 +118,9 @@ class Calls:
             return inner is not None and self.touches_database(inner)
         if isinstance(node, ast.Attribute):
             return node.attr in ON_SESSIONS
-        return isinstance(node, ast.Call) and self.is_foreign(self.called(node), node)
+        name = self.called(node) if isinstance(node, ast.Call) else ""
+        # What a function is given, or has, may be called in it.
+        return isinstance(node, ast.Call) and name != "" and self.is_foreign(name, node)
 
     def gives_access(self, node: ast.Call) -> bool:
         """Return whether a call hands on ``op``, a batch or a connection."""
@@ -127,7 +144,9 @@ class Calls:
 
         What begins with a capital letter is taken for a class: it makes a value, say a type.
         """
-        if name.startswith(".") or not name:
+        if not name:
+            return self.is_unknown(node.func)
+        if name.startswith("."):
             return self.gives_access(node) and name[1:2].islower()
         if name.partition(".")[0] in QUIET:
             return name.startswith("alembic.command")

@@ -7,6 +7,7 @@ unknown: nothing of a script is run here.
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from collections.abc import Iterable, Iterator
 
@@ -84,6 +85,8 @@ class Names:
     def __init__(self, body: Iterable[ast.stmt], outer: Names | None = None) -> None:
         self.outer = outer
         self.imports: dict[str, str] = {}
+        #: The modules of which all names are imported.
+        self.stars: list[str] = []
         self.functions: dict[str, FunctionNode] = {}
         self.classes: dict[str, ast.ClassDef] = {}
         self.values: dict[str, ast.expr | None] = {}
@@ -106,9 +109,10 @@ class Names:
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
             for alias in node.names:
-                self.imports[alias.asname or alias.name] = f"{module}.{alias.name}"
-            if module == "alembic" and any(alias.name == "*" for alias in node.names):
-                self.imports["op"] = "alembic.op"
+                if alias.name == "*":
+                    self.stars.append(module)
+                else:
+                    self.imports[alias.asname or alias.name] = f"{module}.{alias.name}"
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             self.functions[node.name] = node
         elif isinstance(node, ast.ClassDef):
@@ -162,9 +166,26 @@ class Names:
         return found if found is not None or self.outer is None else self.outer.class_of(name)
 
     def imported(self, name: str) -> str | None:
-        """Return the full name of what a name was imported as."""
-        found = self.imports.get(name)
-        return found if found is not None or self.outer is None else self.outer.imported(name)
+        """Return the full name of what a name was imported as.
+
+        What is bound nowhere is of a module of which all names are imported; of several it is the
+        one that may do most.
+        """
+        if name in self.imports or self.is_bound(name):
+            return self.imports.get(name)
+        if self.outer is not None:
+            return self.outer.imported(name)
+        if not self.stars or hasattr(builtins, name):
+            return None
+        module = min(
+            self.stars,
+            key=lambda one: (one != "alembic.op", one.partition(".")[0] == "sqlalchemy"),
+        )
+        return f"{module}.{name}"
+
+    def is_bound(self, name: str) -> bool:
+        """Tell whether a name is bound here, by no import alone."""
+        return name in self.values or name in self.functions or name in self.classes
 
     def dotted(self, node: ast.expr, depth: int = 0) -> str | None:
         """Return the full name of something imported: ``alembic.op.create_table``."""
