@@ -645,6 +645,7 @@ WITHOUT_NAMES = {
         'table("v", number=sa.BigInteger); table("w", c(sa.ForeignKey("v.id")))',
         'table("v"); table("w", c(sa.ForeignKey("v.id")))',
     ),
+    "a table that goes behind it": ('table("g")', 'table("g")', ""),
     "to itself": (
         'table("x", c(sa.ForeignKey("x.id")))',
         'table("x", c(sa.ForeignKey("x.id", ondelete="SET NULL")))',
@@ -979,3 +980,16 @@ def test_what_is_renamed_beside_other_changes(
             for one, text in pairs
         ]
     walk(workshop, urls[DATABASES.index(author)], urls, states, options={1: renames})
+
+
+def test_a_table_goes_behind_a_sequence(
+    workshop: Workshop, postgresql_url: str, mariadb_url: str
+) -> None:
+    tables = 'sa.Table("t", Base.metadata, sa.Column("n", sa.Integer))\n'
+    gone = 'sa.Table("u", Base.metadata, sa.Column("n", sa.Integer))\n'
+    states = [
+        tables + gone + 'sa.Sequence("numbers", metadata=Base.metadata)',
+        tables + gone,
+        tables,
+    ]
+    walk(workshop, postgresql_url, [postgresql_url, mariadb_url], [HEAD + one for one in states])

@@ -56,6 +56,10 @@ ENUM_HELPER = "websauna_migrate.enums.change_enum_values"
 KEYS_HELPER = "websauna_migrate.enums.foreign_keys_aside"
 
 
+#: SQLAlchemy's elements that do nothing to tables.
+BESIDE_TABLES = ("CreateSchema", "CreateSequence", "DropSequence")
+
+
 class Reader:
     """Walks one function of a script and collects what it does."""
 
@@ -257,22 +261,21 @@ class Reader:
             self.add(read_sql(value, line, temporary=self.temporary), line)
             return
         resolved = self.names.resolve(node)
-        dropped = self.schema_dropped(resolved)
-        found = [dropped] if dropped else list(read_core(resolved, self.names))
+        ddl = self.ddl(resolved)
+        found = [ddl] if ddl else list(read_core(resolved, self.names))
         if found:
             self.add(found, line)
         else:
             self.unreadable(line)
 
-    def schema_dropped(self, node: ast.expr) -> Access | None:
-        """Return what ``DropSchema()`` and ``CreateSchema()`` do."""
+    def ddl(self, node: ast.expr) -> Access | None:
+        """Return what SQLAlchemy's elements for schemas and sequences do."""
         last = self.calls.called(node).rpartition(".")[2]
-        if isinstance(node, ast.Call) and last in ("DropSchema", "CreateSchema", "CreateSequence"):
+        if last in BESIDE_TABLES:
+            return Access("comment_on", None, "")
+        if last == "DropSchema" and isinstance(node, ast.Call):
             name = Call(node, self.names).text(0, "name")
-            if last == "DropSchema" and name:
-                return Access("drop_schema", None, name)
-            if last != "DropSchema":
-                return Access("comment_on", None, "")
+            return Access("drop_schema", None, name) if name else None
         return None
 
     def create_or_drop(self, owner: ast.expr, method: str, node: ast.Call) -> None:

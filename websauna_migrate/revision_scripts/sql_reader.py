@@ -25,6 +25,15 @@ ENUM_CHANGE = re.compile(
     r"(?:types oid\[\] := ARRAY\[type_oid,|item record;\s+later text)"
 )
 
+#: The block by which it gives a column's sequence another type, where another database's author
+#: does so.
+SEQUENCE_CHANGE = re.compile(
+    r"DO \$\$ DECLARE found text; BEGIN "
+    r"SELECT pg_get_serial_sequence\('((?:[^']|'')+)', '(?:[^']|'')+'\) INTO found; "
+    r"IF found IS NOT NULL THEN EXECUTE 'ALTER SEQUENCE ' \|\| found \|\| ' AS \w+'; END IF; "
+    r"END \$\$"
+)
+
 #: The values of an enum type, in SQL with its strings.
 ENUM_VALUES = pattern(r"\bcreate type Q as enum\s*\(((?:\s*'(?:[^']|'')*'\s*,?)+)\)")
 
@@ -165,6 +174,9 @@ def read_sql(sql: str, line: int = 0, *, temporary: set[str] | None = None) -> I
     if own := ENUM_CHANGE.match(sql):
         schema, name = parse_name(own[1].replace("''", "'"))
         yield with_values(Access("alter_type", schema, name, line=line), enum_values(sql))
+        return
+    if own := SEQUENCE_CHANGE.fullmatch(sql):
+        yield Access("use_table", *parse_name(own[1].replace("''", "'")), line=line)
         return
     text = SqlText(sql)
     enums = enum_values(sql) if "enum" in sql.lower() else {}

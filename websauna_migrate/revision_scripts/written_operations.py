@@ -13,6 +13,7 @@ from websauna_migrate.planning.accesses import Key
 from websauna_migrate.revision_scripts.script_names import Call, Names
 from websauna_migrate.revision_scripts.script_runs import FunctionPart, Runs, parts_of
 from websauna_migrate.revision_scripts.script_tree import parse_script
+from websauna_migrate.revision_scripts.sql_reader import SEQUENCE_CHANGE
 from websauna_migrate.revision_scripts.sql_text import UNKNOWN_PART
 
 #: The name of a call of a function that may do anything.
@@ -83,11 +84,10 @@ class Operation(NamedTuple):
 #: SQL that changes rows alone.
 ROWS = re.compile(r"\s*(INSERT|UPDATE|DELETE|SELECT)\b", re.IGNORECASE)
 
-#: SQL that changes a sequence or an enum type alone, also as scripts have it that were written
-#: elsewhere.
+#: SQL that changes a sequence or an enum type alone.
 APART = re.compile(
-    r"ALTER SEQUENCE\b[^;]*$|DO \$\$ DECLARE found text; BEGIN SELECT pg_get_serial_sequence\("
-    r"|ALTER TYPE \S+ (RENAME TO|RENAME VALUE|ADD VALUE)\b[^;]*$|CREATE TYPE \S+ AS ENUM\b[^;]*$"
+    r"(ALTER SEQUENCE|ALTER TYPE \S+ (RENAME TO|RENAME VALUE|ADD VALUE)|CREATE TYPE \S+ AS ENUM)\b"
+    r"[^;]*$"
 )
 
 #: What makes an element of such.
@@ -111,7 +111,9 @@ def may_change(
         return everything
     if name in RUN_SQL:
         sql = call.value(0, "sqltext", "statement")
-        if changes_rows(call) or (isinstance(sql, str) and APART.match(sql)):
+        if changes_rows(call) or (
+            isinstance(sql, str) and (APART.match(sql) or SEQUENCE_CHANGE.fullmatch(sql))
+        ):
             return None
         if not isinstance(sql, str) or UNKNOWN_PART in sql:
             return everything
