@@ -111,16 +111,7 @@ class Graph:
             if own.replacements.squashes
             and (history := own.standing_for(rows.get(package, ()))) is not own
         }
-        if not changed:
-            return self
-        key = frozenset((package, one.replacements.without) for package, one in changed.items())
-        if key not in self._others:
-            self._others[key] = Graph({**self.histories, **changed}, self._package_requires)
-        return self._others[key]
-
-    @cached_property
-    def _others(self) -> dict[frozenset[tuple[str, frozenset[str]]], Graph]:
-        return {}
+        return Graph({**self.histories, **changed}, self._package_requires) if changed else self
 
     def node(self, revision: Revision) -> int:
         """Return the node of a revision.

@@ -294,14 +294,7 @@ class PackageHistory:
         without = self.replacements.partly_applied(rows)
         if without == self.replacements.without:
             return self
-        if without not in self._others:
-            written = self.replacements.written.values()
-            self._others[without] = PackageHistory(self.package, written, without)
-        return self._others[without]
-
-    @cached_property
-    def _others(self) -> dict[frozenset[str], PackageHistory]:
-        return {}
+        return PackageHistory(self.package, self.replacements.written.values(), without)
 
     def squashed(self, rows: Iterable[str]) -> frozenset[str]:
         """Return rows as they are when each squash that they show to be applied is taken so."""
