@@ -13,7 +13,6 @@ from websauna_migrate.locks.choice import make_lock
 from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.results import Activity, LedgerEntry, RunInProgress
 from websauna_migrate.runs.activity import activity_of
-from websauna_migrate.runs.ledger import is_marked
 from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.statement_log import kind_of
@@ -26,9 +25,7 @@ def marked_steps(
 
     :param tables: the names of those that exist
     """
-    if LEDGER_TABLE not in tables or not is_marked(connection, site.schema):
-        return ()
-    return site.ledger.interrupted(connection)
+    return site.ledger.interrupted(connection) if LEDGER_TABLE in tables else ()
 
 
 def at_work(

@@ -27,7 +27,7 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.cache import program_version
 from websauna_migrate.database.engines import one_line
-from websauna_migrate.database.history_tables import RecordsBroken, list_tables, qualified, usable
+from websauna_migrate.database.history_tables import RecordsBroken, list_tables, usable
 from websauna_migrate.planning.ledger_agreement import Recorded
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
@@ -222,11 +222,6 @@ class Ledger:
             connection.exec_driver_sql(settings)
         if planned:
             self.change(connection, str(values["id"]), values)
-        elif connection.dialect.driver == "pysqlite":
-            given = ", ".join(f":{name}" for name in values)
-            table = name_of(connection, self.table)
-            row = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({given})"
-            self._execute_on_sqlite(connection, row, values)
         else:
             connection.execute(insert(self.table), values)
 
@@ -266,38 +261,9 @@ class Ledger:
         :raises ScriptRefused: if the row is not there any more, or no longer marked
         """
         values = {"b_id": entry, "outcome": outcome, "ended": self.now(), "note": note[:255]}
-        if connection.dialect.driver == "pysqlite":
-            change = (
-                f"UPDATE {name_of(connection, self.table)} SET outcome = :outcome, ended = :ended, "
-                f"note = :note WHERE id = :b_id AND outcome = '{RUNNING}'"
-            )
-            changed = self._execute_on_sqlite(connection, change, values)
-        else:
-            changed = connection.execute(self._end, values).rowcount
         # -1: the driver does not count.
-        if changed == 0:
+        if connection.execute(self._end, values).rowcount == 0:
             raise ScriptRefused("rollback")
-
-    def _execute_on_sqlite(
-        self, connection: Connection, sql: str, values: Mapping[str, object]
-    ) -> int:
-        """Execute a statement by the driver: SQLAlchemy takes as long for it as many a script.
-
-        :returns: how many rows it changed
-        """
-        if not connection.in_transaction():
-            connection.begin()
-        given = {
-            # As SQLAlchemy keeps a DateTime.
-            name: value.isoformat(" ", "microseconds") if isinstance(value, datetime) else value
-            for name, value in values.items()
-        }
-        cursor = connection.connection.cursor()
-        try:
-            cursor.execute(sql, given)
-            return int(cursor.rowcount)
-        finally:
-            cursor.close()
 
     def record(
         self, connection: Connection, values: dict[str, object], outcome: str, *, planned: bool
@@ -448,20 +414,3 @@ def entry_of(row: Row[tuple[object, ...]]) -> LedgerEntry:
 def foreign(entry: object) -> str:
     """Return what is wrong with a row of another origin."""
     return f"the row {entry!r} was not written by a run."
-
-
-def is_marked(connection: Connection, schema: str | None) -> bool:
-    """Tell whether a step is marked as running in a ledger that is there.
-
-    It is what :meth:`.Ledger.interrupted` tells, in a query that need not be compiled; and the
-    ledger's table has options of MariaDB's, for which SQLAlchemy imports that dialect.
-
-    :raises RecordsBroken: if it has other columns
-    """
-    columns = map(connection.dialect.identifier_preparer.quote, sorted(ESSENTIAL))
-    with readable(connection, schema):
-        found = connection.exec_driver_sql(
-            f"SELECT {', '.join(columns)} "
-            f"FROM {qualified(connection, LEDGER_TABLE, schema)} WHERE outcome = '{RUNNING}'"
-        )
-        return found.first() is not None

@@ -18,7 +18,6 @@ from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.servers import examine
 from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import Run
-from websauna_migrate.runs.ledger import is_marked
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.run_access import Applied, RunAccess, RunContext
 from websauna_migrate.runs.run_context import clean
@@ -59,7 +58,7 @@ class Runner(RunAccess):
         """Look without the lock: most runs find nothing to do and need none."""
         try:
             applied, has_ledger = self.read(connection)
-            marked = has_ledger and is_marked(connection, self.schema)
+            marked = has_ledger and bool(self.ledger.interrupted(connection))
         except DBAPIError as exc:
             if not is_lock_failure(exc, connection.dialect.name):
                 raise
