@@ -13,8 +13,7 @@ from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import connect, driver_of, make_engine
 from websauna_migrate.facts.mysql import without_schema
 from websauna_migrate.facts.scratch_databases import scratch_database
-from websauna_migrate.planning.plan import plan_upgrade
-from websauna_migrate.planning.round_trip import plan_round_trip
+from websauna_migrate.planning.plan import plan_round_trip, plan_upgrade
 from websauna_migrate.proving.judge import Judge
 from websauna_migrate.proving.not_proven import impossible
 from websauna_migrate.replay.fresh import prepare, require_apart

@@ -26,7 +26,7 @@ from websauna_migrate.database.lock_errors import sqlstate
 from websauna_migrate.database.stopping import RunStopped
 from websauna_migrate.facts.catalogue import facts_not_known
 from websauna_migrate.models.ownership import Ownership
-from websauna_migrate.planning.round_trip import RoundTrip, plan_round_trip
+from websauna_migrate.planning.plan import RoundTrip, plan_round_trip
 from websauna_migrate.planning.steps import Plan
 from websauna_migrate.proving.apart import prove_apart
 from websauna_migrate.proving.judge import Judge
