@@ -30,10 +30,9 @@ from websauna_migrate.events import (
 from websauna_migrate.planning.ledger_agreement import refuse_contradictions
 from websauna_migrate.planning.steps import Adopted, Plan, Step
 from websauna_migrate.results import AppliedStep, Run, StampedPackage
-from websauna_migrate.runs.activity import ActivityLook
 from websauna_migrate.runs.atomicity import require_atomic, require_same, transaction_of
-from websauna_migrate.runs.attempt import Attempt, Waiting
 from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
+from websauna_migrate.runs.in_progress import ActivityLook
 from websauna_migrate.runs.kept_facts import keep_facts
 from websauna_migrate.runs.kept_scripts import kept_checksums
 from websauna_migrate.runs.ledger import DONE, STOPPED
@@ -41,7 +40,7 @@ from websauna_migrate.runs.run_access import Applied, RunContext
 from websauna_migrate.runs.run_context import clean
 from websauna_migrate.runs.script_checks import run_prechecks
 from websauna_migrate.runs.step_runner import StepRunner, target_of
-from websauna_migrate.runs.waiting import lock_problem
+from websauna_migrate.runs.waiting import Attempt, Waiting, lock_problem
 
 T = TypeVar("T")
 
