@@ -23,9 +23,9 @@ from websauna_migrate.runs.failures import InterruptedSteps
 from websauna_migrate.runs.ledger import Ledger
 from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
-from websauna_migrate.runs.queueing_drivers import connect_queueing
 from websauna_migrate.runs.run_context import RunOptions, clean
 from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.step_queue import connect_queueing
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from websauna_migrate.database.engines import driver_of
 from websauna_migrate.results import LedgerStatement
 from websauna_migrate.revision_scripts.script_error import running_line
 from websauna_migrate.runs.ledger_table import name_of
-from websauna_migrate.runs.queueing_drivers import own_cursor
 from websauna_migrate.runs.statement_words import COMMENTS
+from websauna_migrate.runs.step_queue import own_cursor
 
 IDENTIFIER = r'(?:"[^"\0]+"|`[^`\0]+`|\[[^\]\0]+\]|[\w$]+)'
 NAME = rf"{IDENTIFIER}(?:\s*\.\s*{IDENTIFIER})?"

@@ -2,9 +2,10 @@
 
 An operation of Alembic's hands its statement to SQLAlchemy, and SQLAlchemy to the driver, where it
 is kept. The first thing that is not kept sends what was, in one message before itself: a query, a
-statement with parameters, whatever a script does with the connection or with the driver's own
-(:mod:`.queueing_drivers`). At the end of the step the rest goes out together with the change of the
-history table and the ledger's last word.
+statement with parameters, whatever a script does with the connection or with the driver's own. A
+script may go past SQLAlchemy, for a COPY say, so it is the driver's connection that tells the queue
+before anything else gets to the server. At the end of the step the rest goes out together with the
+change of the history table and the ledger's last word.
 
 The server works on one statement after the other, as if each had come by itself. Where that can be
 told apart, by a trigger that reads ``current_query()``, nothing is kept.
@@ -12,6 +13,7 @@ told apart, by a trigger that reads ``current_query()``, nothing is kept.
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 import weakref
@@ -19,16 +21,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import text
-from sqlalchemy.engine import Connection
-from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
+from sqlalchemy import Engine, event, text
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, ExecutionContext
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.engines import driver_of
 from websauna_migrate.database.lock_errors import is_lock_failure, sqlstate
 from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.revision_scripts.script_error import running_line
-from websauna_migrate.runs.queueing_drivers import own_cursor
 
 if TYPE_CHECKING:
     # Older releases have none.
@@ -364,3 +365,91 @@ def queue_of(connection: Connection, stopping: Stopping) -> StepQueue | None:
     if not hasattr(driver, "queue") or version < MEASURES_EACH:
         return None
     return StepQueue(connection, stopping)
+
+
+# The driver's connection
+
+#: Methods by which something gets to the server, by driver.
+SENDING = {
+    "psycopg2": ("set_session", "set_client_encoding", "lobject", "tpc_begin", "tpc_prepare"),
+    "psycopg": ("transaction", "pipeline", "notifies", "tpc_begin", "tpc_prepare"),
+}
+
+
+def connect_queueing(engine: Engine) -> None:
+    """Let an engine's connections be ones that a queue can be set for, where the driver is known.
+
+    Where the application gave a class of its own the connection has no attribute ``queue``.
+    """
+    driver = engine.dialect.driver
+    if driver not in SENDING:
+        return
+
+    @event.listens_for(engine, "do_connect")
+    def connect(
+        dialect: Dialect, record: object, arguments: list[object], keywords: dict[str, object]
+    ) -> DBAPIConnection | None:
+        made = connection_class(driver)
+        if driver == "psycopg2":
+            keywords.setdefault("connection_factory", made)
+            return None
+        connection: DBAPIConnection = made.connect(*arguments, **keywords)
+        return connection
+
+
+def own_cursor(connection: DBAPIConnection) -> DBAPICursor:
+    """Return a cursor of which the queue is not told."""
+    made: DBAPICursor = super(connection_class(connection.queue.driver), connection).cursor()
+    return made
+
+
+@functools.cache
+def connection_class(driver: str) -> Any:
+    """Return a subclass of a driver's connection."""
+    if driver == "psycopg2":
+        from psycopg2.extensions import connection as base
+    else:
+        from psycopg import Connection as base
+
+    class QueueingConnection(base):  # type: ignore[misc, valid-type, unused-ignore]
+        """A connection before whose statements a queue is sent.
+
+        :ivar queue: of the step that runs; ``None`` where there is none
+        """
+
+        queue: StepQueue | None = None
+
+        def cursor(self, *arguments: Any, **keywords: Any) -> Any:
+            queue = self.queue
+            if queue is None:
+                return super().cursor(*arguments, **keywords)
+            queue.before_cursor()
+            made = super().cursor(*arguments, **keywords)
+            queue.after_cursor(made)
+            return made
+
+        def commit(self) -> None:
+            if self.queue is not None:
+                self.queue.send()
+            super().commit()
+
+        def rollback(self) -> None:
+            if self.queue is not None:
+                self.queue.drop()
+            super().rollback()
+
+    for name in SENDING[driver]:
+        setattr(QueueingConnection, name, sending(getattr(base, name)))
+    return QueueingConnection
+
+
+def sending(method: Callable[..., object]) -> Callable[..., object]:
+    """Return a method of a connection that sends the queue before."""
+
+    @functools.wraps(method)
+    def call(self: Any, *arguments: Any, **keywords: Any) -> object:
+        if self.queue is not None:
+            self.queue.send()
+        return method(self, *arguments, **keywords)
+
+    return call
