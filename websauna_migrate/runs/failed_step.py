@@ -46,7 +46,7 @@ from websauna_migrate.runs.statement_log import StatementLog
 from websauna_migrate.runs.waiting import LockWaits, lock_problem
 
 if TYPE_CHECKING:
-    from websauna_migrate.runs.attempt import Attempt
+    from websauna_migrate.runs.waiting import Attempt
 
 #: What databases, and batches on SQLite, say of a constraint that is not there.
 NO_CONSTRAINT = re.compile(

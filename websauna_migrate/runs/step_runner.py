@@ -18,7 +18,6 @@ from websauna_migrate.database.timeouts import Timeouts, env_limited
 from websauna_migrate.locks.run_lock import LockLost
 from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, cut_off
-from websauna_migrate.runs.attempt import Attempt, Waiting, timeouts_of_script
 from websauna_migrate.runs.failed_step import Aftermath
 from websauna_migrate.runs.failures import HistoryMoved, connection_lost
 from websauna_migrate.runs.kept_scripts import pack
@@ -31,7 +30,7 @@ from websauna_migrate.runs.statement_guard import StatementGuard
 from websauna_migrate.runs.statement_log import Statement, StatementLog
 from websauna_migrate.runs.step_data import data_of_step
 from websauna_migrate.runs.step_queue import queue_of
-from websauna_migrate.runs.waiting import LockWaits
+from websauna_migrate.runs.waiting import Attempt, LockWaits, Waiting, timeouts_of_script
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, RevisionStep

@@ -36,9 +36,9 @@ from websauna_migrate.reworking.squash.proof import left_by_downgrade, prove_squ
 from websauna_migrate.reworking.squash.row_proof import Rows
 from websauna_migrate.reworking.squash.stretches import Stretch, stretches_of
 from websauna_migrate.reworking.squash.written_anew import Operations, operations_between
-from websauna_migrate.runs.attempt import timeouts_of_script
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.waiting import timeouts_of_script
 
 #: A stretch with the operations that are written anew for it; none where its step is kept.
 Written = tuple[Stretch, "Operations | None"]
