@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import io
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +37,6 @@ from websauna_migrate.alembic_adapter.autogenerate_internals import (
 from websauna_migrate.alembic_adapter.internals import (
     ProxiedEnvironment,
     RowWriter,
-    without_version_table,
 )
 
 
@@ -229,7 +227,7 @@ def test_two_modules_alone_touch_private_names() -> None:
 
 
 def test_a_context_runs_steps_as_ours_does() -> None:
-    """Ours repeats the method but for what it leaves out: SQL scripts, and ``purge``."""
+    """Ours repeats the method but for ``purge``, which it leaves out."""
     lines = inspect.getsource(MigrationContext.run_migrations).split('"""')[-1]
     code = "\n".join(line for line in lines.splitlines() if line.strip()[:1] != "#")
     found = hashlib.sha256("".join(code.split()).encode()).hexdigest()[:16]
@@ -240,15 +238,3 @@ def test_a_context_runs_steps_as_ours_does() -> None:
     assert inspect.signature(HeadMaintainer._update_version) == inspect.signature(
         RowWriter._update_version
     )
-
-
-def test_a_sql_script_may_leave_the_history_table_out() -> None:
-    output = io.StringIO()
-    options = {"as_sql": True, "output_buffer": output, "fn": lambda rows, context: ()}
-    context = MigrationContext.configure(dialect_name="sqlite", opts=options)
-    context._version.create(context.connection)
-    assert "CREATE TABLE alembic_version" in output.getvalue()
-    output.truncate(0)
-    without_version_table(context)
-    context._version.create(context.connection)
-    assert output.getvalue() == ""

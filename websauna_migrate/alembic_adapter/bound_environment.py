@@ -134,11 +134,10 @@ class BoundEnvironment(ProxiedEnvironment):
             write_all_literals(context.impl)
             write_lookups(context.impl)
         self.owner.types.attach(self.memo, self.run_connection)
-        if self.run_connection is not None:
-            context.run_migrations = partial(run_migrations, context)  # type: ignore[method-assign]
-            if (rows := self.rows) is not None:
-                # In place of a query for what the run knows.
-                context.get_current_heads = lambda: rows  # type: ignore[method-assign]
+        context.run_migrations = partial(run_migrations, context)  # type: ignore[method-assign]
+        if (rows := self.rows) is not None:
+            # In place of a query for what the run knows.
+            context.get_current_heads = lambda: rows  # type: ignore[method-assign]
 
     def run_migrations(self, **arguments: Any) -> None:
         """Run the migrations, and keep that they were run."""

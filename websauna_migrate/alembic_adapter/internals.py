@@ -200,7 +200,7 @@ class LoadedScriptDirectory(ScriptDirectory):
 
 
 class PlannedStep(RevisionStep):
-    """A step of which the plan knows the history table's rows before and after.
+    """A step of which the plan knows the rows of the history table that go, and those that come.
 
     ``RevisionStep`` finds them out by walking through all ancestors of the rows, at each step.
     """
@@ -211,45 +211,26 @@ class PlannedStep(RevisionStep):
             scripts.get_revision(step.revision.id),
             step.direction == "upgrade",
         )
-        self.rows_before = step.rows_before
-        self._gone = sorted(step.rows_before - step.rows_after)
-        self._new = sorted(step.rows_after - step.rows_before)
-
-    def should_delete_branch(self, heads: set[str]) -> bool:
-        """Tell whether one row goes, and none comes."""
-        return len(self._gone) == 1 and not self._new
-
-    def should_create_branch(self, heads: set[str]) -> bool:
-        """Tell whether one row comes, and none goes."""
-        return len(self._new) == 1 and not self._gone
-
-    def should_merge_branches(self, heads: set[str]) -> bool:
-        """Tell whether one row comes in place of several."""
-        return len(self._gone) > 1 and len(self._new) == 1
-
-    def merge_branch_idents(self, heads: set[str]) -> tuple[list[str], str, str]:
-        """Return the rows that go, and the last of them with what it becomes."""
-        return self._gone[:-1], self._gone[-1], self._new[0]
-
-    def should_unmerge_branches(self, heads: set[str]) -> bool:
-        """Tell whether several rows come in place of one."""
-        return len(self._gone) == 1 and len(self._new) > 1
-
-    def unmerge_branch_idents(self, heads: set[str]) -> tuple[str, str, tuple[str, ...]]:
-        """Return a row with what it becomes, and the rows that come besides."""
-        return self._gone[0], self._new[-1], tuple(self._new[:-1])
-
-    def update_version_num(self, heads: set[str]) -> tuple[str, str]:
-        """Return a row with what it becomes."""
-        (gone,), (new,) = self._gone, self._new
-        return gone, new
+        self.gone = sorted(step.rows_before - step.rows_after)
+        self.new = sorted(step.rows_after - step.rows_before)
 
 
 class RowWriter(HeadMaintainer):
-    """Keeps the rows of a history table by a statement that is compiled once.
+    """Keeps the rows of a history table as the plan says, by an UPDATE that is compiled once.
 
     Alembic's has the revisions in its text, so that each step's is compiled anew.
     """
+
+    def update_to_step(self, step: RevisionStep | StampStep) -> None:
+        """Let rows go and come; where there are both, one becomes another."""
+        assert isinstance(step, PlannedStep)
+        changed = bool(step.gone and step.new)
+        for gone in step.gone[:-1] if changed else step.gone:
+            self._delete_version(gone)
+        if changed:
+            self._update_version(step.gone[-1], step.new[-1])
+        for new in step.new[:-1] if changed else step.new:
+            self._insert_version(new)
 
     @cached_property
     def _update(self) -> Update:
@@ -261,7 +242,7 @@ class RowWriter(HeadMaintainer):
         )
 
     def _update_version(self, from_: str, to_: str) -> None:
-        if "%(" in self.context.version_table:
+        if self.context.as_sql or "%(" in self.context.version_table:
             # SQLAlchemy would take a part of the name for a parameter.
             super()._update_version(from_, to_)
             return
@@ -278,17 +259,17 @@ class RowWriter(HeadMaintainer):
 
 
 def run_migrations(context: MigrationContext, **arguments: Any) -> None:
-    """Do what ``MigrationContext.run_migrations`` does on a connection, with a :class:`RowWriter`.
+    """Do what ``MigrationContext.run_migrations`` does, with a :class:`RowWriter`.
 
     The method makes its ``HeadMaintainer`` itself, and nothing public puts another in its place.
-    The history table is made in the first step's transaction here, not in one before.
+    The history table is made in the first step's transaction here, not in one before; in a SQL
+    script, too, the option ``dont_mutate`` says that it is there.
     """
 
     def ensure_table() -> None:
         if not heads and not context.opts.get("dont_mutate", False):
             context._ensure_version_table()
 
-    assert context.connection is not None
     context.impl.start_migrations()
     heads = context.get_current_heads()
     rows = RowWriter(context, heads)
@@ -300,11 +281,13 @@ def run_migrations(context: MigrationContext, **arguments: Any) -> None:
                 ensure_table()
                 is_first = False
             log.info("Running %s", step)
+            if context.as_sql:
+                context.impl.static_output(f"-- Running {step.short_log}")
             step.migration_fn(**arguments)
             rows.update_to_step(step)
             for callback in context.on_version_apply_callbacks:
                 callback(ctx=context, step=step.info, heads=set(rows.heads), run_args=arguments)
-    if is_first:
+    if is_first and not context.as_sql:
         ensure_table()
 
 
@@ -317,14 +300,6 @@ def execute_operations_by(
     ``execute``, by which ``op.execute`` goes and no other.
     """
     context.impl._exec = wrap(context.impl._exec)  # type: ignore[method-assign]
-
-
-def without_version_table(context: MigrationContext) -> None:
-    """Let a SQL script not create the history table, which is there and has no row.
-
-    ``run_migrations`` creates it whenever a script begins at base; no option keeps it from that.
-    """
-    context._version.create = lambda bind, checkfirst=False: None  # type: ignore[method-assign]
 
 
 def steps_of_command(context: MigrationContext) -> list[RevisionStep | StampStep]:
@@ -362,15 +337,10 @@ def stepped_aside() -> Iterator[None]:
         outer._install_proxy()
 
 
-def planned_step(scripts: LoadedScriptDirectory, step: Step) -> RevisionStep:
+def planned_step(scripts: LoadedScriptDirectory, step: Step) -> PlannedStep:
     """Return a step of a plan as Alembic runs it, with the function of a fresh module.
 
     :raises ScriptError: if the script cannot be executed
     """
     scripts.reader.fresh(step.revision)
-    rows = step.rows_before, step.rows_after
-    if min(len(rows[0] - rows[1]), len(rows[1] - rows[0])) > 1 or rows[0] == rows[1]:
-        # No single step of Alembic's changes rows like that; let it say what is wrong.
-        script = scripts.get_revision(step.revision.id)
-        return RevisionStep(scripts.revision_map, script, step.direction == "upgrade")
     return PlannedStep(scripts, step)

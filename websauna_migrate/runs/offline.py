@@ -186,21 +186,17 @@ def render_step(
 
     :param has_table: the package's history table is there, also where it has no row
     """
-    from websauna_migrate.alembic_adapter.internals import planned_step, without_version_table
+    from websauna_migrate.alembic_adapter.internals import planned_step
 
     environment = snapshot.environments[step.package]
-
-    def steps(rows: object, context: MigrationContext) -> Sequence[RevisionStep]:
-        if has_table:
-            without_version_table(context)
-        return [planned_step(environment.scripts, step)]
 
     try:
         run_env(
             environment,
-            steps,
+            lambda rows, context: [planned_step(environment.scripts, step)],
             output=output,
             starting_rev=tuple(sorted(step.rows_before)) or None,
+            dont_mutate=has_table,
             destination_rev=step.revision.id,
             tag=tag,
         )
