@@ -334,14 +334,6 @@ LIFT = (
     "'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')"
 )
 
-#: What they are. Where each comes from, the server finds among all of its settings, which takes it
-#: longer.
-LIMITS = (
-    "SELECT current_setting('lock_timeout', true), current_setting('statement_timeout', true), "
-    "current_setting('idle_in_transaction_session_timeout', true), "
-    "current_setting('idle_session_timeout', true), current_setting('transaction_timeout', true)"
-)
-
 #: The same of MariaDB's sessions that do nothing for a while; MySQL has the first alone.
 LIFT_IDLE = (
     "SET SESSION wait_timeout = greatest(@@SESSION.wait_timeout, 28800) /*M!100300, "
@@ -362,11 +354,9 @@ def lift_limits(engine: Engine) -> None:
     def lift(dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         cursor = dbapi_connection.cursor()
         if kind == "postgresql":
-            cursor.execute(LIMITS)
-            if set(cursor.fetchall()[0]) - {"0", None}:
-                process = server_process(dbapi_connection)
-                own = "" if process is None else f" AND pg_backend_pid() = {process}"
-                cursor.execute(LIFT + own)
+            process = server_process(dbapi_connection)
+            own = "" if process is None else f" AND pg_backend_pid() = {process}"
+            cursor.execute(LIFT + own)
         else:
             cursor.execute(LIFT_IDLE)
         cursor.close()
