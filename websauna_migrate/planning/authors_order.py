@@ -207,22 +207,10 @@ class _PackageView:
     def not_had(
         self, asked: Iterable[tuple[int, ...]]
     ) -> Mapping[tuple[int, ...], tuple[int, ...]]:
-        """Return for each set of newest positions the oldest ones that it does not lead to."""
-        history = self.history
-        if len(history.bases) == 1 and all(len(children) < 2 for children in history.all_up):
-            place = {position: number for number, position in enumerate(history.topological)}
-            line = history.topological
-            return {
-                known: tuple(line[n : n + 1])
-                for known in asked
-                for n in [max((place[p] + 1 for p in known), default=0)]
-            }
-        return self._not_had(asked)
+        """Return for each set of newest positions the oldest ones that it does not lead to.
 
-    def _not_had(
-        self, asked: Iterable[tuple[int, ...]]
-    ) -> Mapping[tuple[int, ...], tuple[int, ...]]:
-        """Do it for a history with branches: walk from one set to the next, which is near it."""
+        It walks from one set to the next, which is near it.
+        """
         history = self.history
         bits = [0] * len(history)
         for position in history.topological:
