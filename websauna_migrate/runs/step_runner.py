@@ -36,10 +36,6 @@ if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, RevisionStep
 
 
-def none_follows(done: Attempt) -> None:
-    """Run no further step in the same environment."""
-
-
 class StepRunner:
     """Runs steps, one at a time, in a run's context.
 
@@ -189,9 +185,7 @@ class StepRunner:
         except LockLost as exc:
             raise connection_lost(str(exc), done) from exc
 
-    def attempt(
-        self, first: Attempt, following: Callable[[Attempt], Attempt | None] = none_follows
-    ) -> None:
+    def attempt(self, first: Attempt, following: Callable[[Attempt], Attempt | None]) -> None:
         """Run a step once. In an atomic run the caller's transaction is open, and stays so.
 
         :param following: called behind a step that went well; returns the next of the same package
