@@ -55,19 +55,18 @@ class PackageHistory:
         self.package = package
         self.replacements = Replacements(by_identifier(revisions), without)
         by_id = self.replacements.standing
-        labelled = [revision for revision in by_id.values() if revision.branch_labels]
         self.revisions: Mapping[str, Revision] = by_id
         self.ids: tuple[str, ...] = tuple(by_id)
-        self.labels: Mapping[str, str] = self._collect_labels(labelled)
+        self.labels: Mapping[str, str] = self._collect_labels()
         self._positions = {id_: position for position, id_ in enumerate(self.ids)}
         self._dependencies: dict[int, tuple[int, ...]] = {}
         self.others: dict[str, tuple[str, ...]] = {}
         self._connect()
         self.topological = self._sort()
 
-    def _collect_labels(self, labelled: Iterable[Revision]) -> dict[str, str]:
+    def _collect_labels(self) -> dict[str, str]:
         labels: dict[str, str] = {}
-        for revision in labelled:
+        for revision in self:
             for label in revision.branch_labels:
                 taken = label if label in self.revisions else labels.get(label)
                 if taken is not None:
@@ -76,14 +75,11 @@ class PackageHistory:
         return labels
 
     def _connect(self) -> None:
-        count = len(self.ids)
         positions = self._positions
-        self.down: list[tuple[int, ...]] = [()] * count
-        down = self.down
-        self.all_down: list[tuple[int, ...]] = self.down
-        self.up: list[list[int]] = [[] for _ in range(count)]
-        up = self.up
-        self.all_up: list[list[int]] = self.up
+        down: list[tuple[int, ...]] = [()] * len(self.ids)
+        up: list[list[int]] = [[] for _ in self.ids]
+        self.down = self.all_down = down
+        self.up = self.all_up = up
         depending: list[tuple[int, Revision]] = []
         for position, revision in enumerate(self.revisions.values()):
             names = revision.down_revisions
@@ -100,8 +96,8 @@ class PackageHistory:
             if revision.depends_on:
                 depending.append((position, revision))
         if depending:
-            self.all_down = list(self.down)
-            self.all_up = [list(children) for children in self.up]
+            self.all_down = list(down)
+            self.all_up = [list(children) for children in up]
         for position, revision in depending:
             # As in Alembic: a full identifier or a branch label, no part of one.
             meant = {name: positions.get(self.meant_by(name)) for name in revision.depends_on}
@@ -110,7 +106,7 @@ class PackageHistory:
                 self.others[revision.id] = others
             dependencies = tuple(sorted({found for found in meant.values() if found is not None}))
             self._dependencies[position] = dependencies
-            parents = self.down[position]
+            parents = down[position]
             only = tuple(parent for parent in dependencies if parent not in parents)
             self.all_down[position] = parents + only
             for parent in only:
@@ -253,30 +249,6 @@ class PackageHistory:
         return self.ancestors([revision_id], dependencies=dependencies) | self.descendants(
             [revision_id], dependencies=dependencies
         )
-
-    def is_on_line(self, older: int, newer: int) -> bool:
-        """Tell whether one position leads to another by first parents alone, in constant time.
-
-        If it does, the one is an ancestor of the other; if not, it may be one all the same.
-        """
-        first, count = self._lines
-        return first[older] <= first[newer] < first[older] + count[older]
-
-    @cached_property
-    def _lines(self) -> tuple[list[int], list[int]]:
-        """Number the tree of first parents so that what stands above a position is one range."""
-        count = [1] * len(self.ids)
-        for position in reversed(self.topological):
-            for parent in self.down[position][:1]:
-                count[parent] += count[position]
-        first = [0] * len(self.ids)
-        free = [0] * (len(self.ids) + 1)
-        for position in self.topological:
-            parent = self.down[position][0] if self.down[position] else -1
-            first[position] = free[parent]
-            free[parent] += count[position]
-            free[position] = first[position] + 1
-        return first, count
 
     def _ids(self, positions: Iterable[int]) -> tuple[str, ...]:
         return tuple(self.ids[position] for position in positions)

@@ -92,7 +92,5 @@ class Rows:
     def _stands_below(self, position: int, rows: frozenset[str]) -> bool:
         """Tell whether a revision is one of the rows or an ancestor of one."""
         history = self.history
-        if any(history.is_on_line(position, history.position(row)) for row in rows):
-            return True
         above = reach([position], lambda one: self._applied.intersection(history.all_up[one]))
         return not rows.isdisjoint(history.ids[one] for one in above)
