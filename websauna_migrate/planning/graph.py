@@ -74,12 +74,7 @@ class Graph:
             self.histories[package] = history
             self._offsets[package] = offset = len(self.revisions)
             self.revisions.extend(history)
-            self.parents.extend(
-                [
-                    (offset + parents[0],) if len(parents) == 1 else [offset + p for p in parents]
-                    for parents in history.all_down
-                ]
-            )
+            self.parents.extend([[offset + p for p in parents] for parents in history.all_down])
         self.requirements: Sequence[Requirement] = collect_requirements(
             self.histories, package_requires
         )
@@ -248,19 +243,12 @@ class Graph:
 
     def needs(self, revision: Revision, other: Revision) -> bool:
         """Tell whether a revision comes after another one by edges of any kind, in any number."""
-        goal = self.node(other)
-        start = self.node(revision)
-        seen = {start}
-        stack = [start]
-        while stack:
-            for parent in self.parents[stack.pop()]:
-                if parent == goal:
-                    return True
-                # What is older than the goal cannot lead to it.
-                if self.places[parent] > self.places[goal] and parent not in seen:
-                    seen.add(parent)
-                    stack.append(parent)
-        return False
+        start, goal = self.node(revision), self.node(other)
+        parents, places = self.parents, self.places
+        # What is older than the goal cannot lead to it.
+        return start != goal and goal in reach(
+            [start], lambda node: (one for one in parents[node] if places[one] >= places[goal])
+        )
 
     def followers(self, revisions: Iterable[Revision]) -> list[int]:
         """Return the nodes that need some revisions, directly or not, in the canonical order."""
