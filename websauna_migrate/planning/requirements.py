@@ -164,11 +164,10 @@ def _of_package(
 
 
 class _Resolver:
-    """Resolves texts, each once."""
+    """Resolves texts."""
 
     def __init__(self, histories: Mapping[str, PackageHistory]) -> None:
         self.histories = histories
-        self._known: dict[tuple[str, str], _Resolved] = {}
 
     def resolve(self, source: Source) -> _Resolved | None:
         """Return what a requirement means; ``None`` if it is to be ignored."""
@@ -194,14 +193,10 @@ class _Resolver:
             if source.kind == "run_before":
                 return None
             raise self._unknown_package(source, package)
-        resolved = self._known.get((package, target))
-        if resolved is None:
-            try:
-                resolved = _resolve(history, target)
-            except TargetError as exc:
-                raise _as_requirement_error(source, history, target, exc) from exc
-            self._known[package, target] = resolved
-        return resolved
+        try:
+            return _resolve(history, target)
+        except TargetError as exc:
+            raise _as_requirement_error(source, history, exc) from exc
 
     def anywhere(self, revision: Revision, name: str) -> Revision:
         """Return the revision of another package that ``depends_on`` means."""
@@ -251,7 +246,7 @@ def _resolve(history: PackageHistory, target: str) -> _Resolved:
 
 
 def _as_requirement_error(
-    source: Source, history: PackageHistory, target: str, error: TargetError
+    source: Source, history: PackageHistory, error: TargetError
 ) -> RequirementError:
     if error.kind == "ambiguous":
         return RequirementError("ambiguous", source, error.problem, error.remedy, error.found)
