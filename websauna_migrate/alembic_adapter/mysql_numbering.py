@@ -14,7 +14,6 @@ from sqlalchemy import (
     Column,
     Constraint,
     Index,
-    MetaData,
     PrimaryKeyConstraint,
     Table,
     inspect,
@@ -24,8 +23,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex, DropIndex
 from sqlalchemy.sql.compiler import DDLCompiler
-from sqlalchemy.types import NULLTYPE
 
+from websauna_migrate.alembic_adapter.key_indexes import index_of
 from websauna_migrate.alembic_adapter.unnamed_offline import literal
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
@@ -46,8 +45,7 @@ def add_numbered_column(element: AddNumberedColumn, compiler: DDLCompiler, **kw:
 def aside_of(table: Table | None, column: str) -> Index:
     """Return the index that a column has while its table has no primary key."""
     assert table is not None
-    of = Table(str(table.name), MetaData(), Column(column, NULLTYPE), schema=table.schema)
-    return Index(f"{column[:56]}_aside", *of.columns)
+    return index_of(table, f"{column[:56]}_aside", [column])
 
 
 def number_columns(impl: DefaultImpl) -> None:

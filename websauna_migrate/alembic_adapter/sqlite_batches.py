@@ -490,19 +490,13 @@ class WordedKey(PrimaryKeyConstraint):
 
 
 @compiles(WordedUnique, "sqlite")
-def worded_unique(element: WordedUnique, compiler: DDLCompiler, **kw: Any) -> str:
-    """Return the constraint with the words of its columns."""
-    return with_words(compiler.visit_unique_constraint(element, **kw), element, compiler)
-
-
 @compiles(WordedKey, "sqlite")
-def worded_key(element: WordedKey, compiler: DDLCompiler, **kw: Any) -> str:
-    """Return the key with the words of its columns."""
-    return with_words(compiler.visit_primary_key_constraint(element, **kw), element, compiler)
-
-
-def with_words(text: str, element: WordedUnique | WordedKey, compiler: DDLCompiler) -> str:
-    """Return a constraint's SQL with the words of its columns."""
+def with_words(element: WordedUnique | WordedKey, compiler: DDLCompiler, **kw: Any) -> str:
+    """Return the constraint with the words of its columns."""
+    if isinstance(element, WordedUnique):
+        text = compiler.visit_unique_constraint(element, **kw)
+    else:
+        text = compiler.visit_primary_key_constraint(element, **kw)
     names = [compiler.preparer.quote(column.name) for column in element.columns]
     parts = [f"{name} {words}".strip() for name, words in zip(names, element.words, strict=True)]
     return text.replace(f"({', '.join(names)})", f"({', '.join(parts)})", 1)
