@@ -257,10 +257,10 @@ class MigrationService(Service):
         return found
 
     def record_who(self, *, stop: bool = False, **given: Unpack[Given]) -> None:
-        from websauna_migrate.runs.change_log import record_who, stop_recording
+        from websauna_migrate.runs.change_log import record_who
 
         site = self.site(given=the_given(**given))
-        (stop_recording if stop else record_who)(site)
+        record_who(site, stop=stop)
 
     def adopt(
         self,

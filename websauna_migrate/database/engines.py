@@ -441,14 +441,13 @@ def begin_on_sqlite(connection: Connection) -> None:
 
 
 @contextmanager
-def connect(engine: Engine, *, writes: bool = False) -> Iterator[Connection]:
+def connect(engine: Engine) -> Iterator[Connection]:
     """Give a connection and close it; a failure to connect is told in one sentence.
 
-    :param writes: whether transactions of the connection are going to write
     :raises DatabaseFailure: when the database is down, refuses the user, or does not exist
     """
     with reported(engine.url):
-        connection = engine.connect().execution_options(**{WRITES: writes})
+        connection = engine.connect()
     try:
         yield connection
     finally:

@@ -61,7 +61,13 @@ class FileLock(RunLock):
             os.close(descriptor)
             return False
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(self._note()).encode(), 0)
+        note = {
+            "process": os.getpid(),
+            "host": socket.gethostname(),
+            "since": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}",
+            "doing": self.doing,
+        }
+        os.pwrite(descriptor, json.dumps(note).encode(), 0)
         self._descriptor = descriptor
         return True
 
@@ -71,14 +77,6 @@ class FileLock(RunLock):
             return os.stat(database).st_mode & 0o666  # noqa: PTH116
         except FileNotFoundError:
             return 0o644
-
-    def _note(self) -> dict[str, str | int]:
-        return {
-            "process": os.getpid(),
-            "host": socket.gethostname(),
-            "since": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}",
-            "doing": self.doing,
-        }
 
     def release(self) -> None:
         """Let the lock go, and remove the file while it is still ours."""

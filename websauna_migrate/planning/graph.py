@@ -37,6 +37,7 @@ class Graph:
     :ivar packages: the packages' names, sorted
     :ivar histories: the revisions of each package
     :ivar revisions: the revisions, by node
+    :ivar offsets: of each package the node of its first revision by identifier
     :ivar parents: for each node the nodes that must run before it
     :ivar requirements: what scripts and registrations ask of other packages, resolved
     :ivar cross_parents: for each node with requirements on other packages, the edges by the node
@@ -67,12 +68,12 @@ class Graph:
         self.histories: dict[str, PackageHistory] = {}
         self.revisions: list[Revision] = []
         self.parents: list[Sequence[int]] = []
-        self._offsets: dict[str, int] = {}
+        self.offsets: dict[str, int] = {}
         for package in self.packages:
             given = packages.get(package, ())
             history = given if isinstance(given, PackageHistory) else PackageHistory(package, given)
             self.histories[package] = history
-            self._offsets[package] = offset = len(self.revisions)
+            self.offsets[package] = offset = len(self.revisions)
             self.revisions.extend(history)
             self.parents.extend([[offset + p for p in parents] for parents in history.all_down])
         self.requirements: Sequence[Requirement] = collect_requirements(
@@ -120,22 +121,18 @@ class Graph:
 
         :raises KeyError: for one that is not in the graph
         """
-        return self._offsets[package] + self.histories[package].position(revision_id)
-
-    def offset(self, package: str) -> int:
-        """Return the node of a package's first revision by identifier."""
-        return self._offsets[package]
+        return self.offsets[package] + self.histories[package].position(revision_id)
 
     def children(self, node: int) -> Iterator[int]:
         """Iterate over the nodes of the same package that come right after a node."""
         revision = self.revisions[node]
-        offset = self._offsets[revision.package]
+        offset = self.offsets[revision.package]
         return (offset + p for p in self.histories[revision.package].all_up[node - offset])
 
     def own_parents(self, node: int) -> Iterator[int]:
         """Iterate over the nodes of the same package that a node comes right after."""
         revision = self.revisions[node]
-        offset = self._offsets[revision.package]
+        offset = self.offsets[revision.package]
         return (offset + p for p in self.histories[revision.package].all_down[node - offset])
 
     def _sort(self) -> tuple[list[int], list[int]]:
@@ -146,7 +143,7 @@ class Graph:
         required = {
             node: {other for other, _ in edges} for node, edges in self.cross_parents.items()
         }
-        claimed = claimed_orders(self.revisions, self.histories, self._offsets, required)
+        claimed = claimed_orders(self.revisions, self.histories, self.offsets, required)
         if not claimed:
             return self._required_order()
         parents = self._with(claimed)
@@ -220,7 +217,7 @@ class Graph:
             if required == earlier:
                 return edge
         package = self.revisions[later].package
-        offset = self._offsets[package]
+        offset = self.offsets[package]
         return self.histories[package].edge(later - offset, earlier - offset)
 
     def depended_on(self, nodes: Iterable[int]) -> set[int]:

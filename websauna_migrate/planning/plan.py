@@ -109,7 +109,7 @@ def plan_upgrade(
         history = graph.histories[package]
         starts = upgrade_targets(history, target, state.rows[package])
         reason = Reason("requested", f"{package}@{target}")
-        offset = graph.offset(package)
+        offset = graph.offsets[package]
         for position in history.ancestor_positions(starts):
             if not state.applied[offset + position]:
                 requested.setdefault(offset + position, []).append(reason)

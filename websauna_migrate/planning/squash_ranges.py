@@ -54,7 +54,7 @@ def squash_ranges(graph: Graph, package: str, ids: Collection[str]) -> tuple[Squ
     history = graph.histories[package]
     ordered = [one for one in graph.timeline([package]) if one.id in ids]
     refuse_moves(ordered)
-    offset = graph.offset(package)
+    offset = graph.offsets[package]
     inside = {history.position(one.id) for one in ordered}
     heads = [one for one in ordered if inside.isdisjoint(history.all_up[history.position(one.id)])]
     if len(heads) != 1:

@@ -121,7 +121,7 @@ class State:
                 self.squashed[package] = found
                 self.rows[package] = found = rows_then
             if found:
-                offset = graph.offset(package)
+                offset = graph.offsets[package]
                 for position in history.applied_positions(found):
                     self.applied[offset + position] = 1
 

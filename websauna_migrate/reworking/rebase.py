@@ -178,7 +178,7 @@ def frontier(
     found: dict[str, str | tuple[str, ...]] = {}
     later = {*map(graph.node, moved), *graph.followers(moved)}
     for name in sorted(packages & graph.histories.keys()):
-        history, offset = graph.histories[name], graph.offset(name)
+        history, offset = graph.histories[name], graph.offsets[name]
         free = [one for one in history.ids if offset + history.position(one) not in later]
         if heads := sorted(history.reduce(free)):
             found[name] = heads[0] if len(heads) == 1 else tuple(heads)

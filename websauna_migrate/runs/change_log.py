@@ -86,24 +86,12 @@ DROP TABLE IF EXISTS {table};
 """
 
 
-def record_who(site: Site) -> None:
-    """Install the event trigger, or bring it up to date.
+def record_who(site: Site, *, stop: bool = False) -> None:
+    """Install the event trigger, or bring it up to date, under the lock of runs.
 
+    :param stop: remove it, and what it recorded
     :raises MigrationError: on another database, and where the role may not
     """
-    run_script(site, INSTALL)
-
-
-def stop_recording(site: Site) -> None:
-    """Remove the event trigger and what it recorded.
-
-    :raises MigrationError: on another database, and where the role may not
-    """
-    run_script(site, REMOVE)
-
-
-def run_script(site: Site, script: str) -> None:
-    """Run statements under the lock of runs, in one transaction."""
     with Runner(site).locked() as (connection, _):
         if connection.dialect.name != "postgresql":
             raise MigrationError(
@@ -113,6 +101,7 @@ def run_script(site: Site, script: str) -> None:
         schema = site.schema or connection.exec_driver_sql("SELECT current_schema()").scalar()
         table = f"{quote_name(str(schema))}.{NAME}"
         key = lock_key(site.schema or "")
+        script = REMOVE if stop else INSTALL
         statements = script.format(table=table, function=table, name=NAME, kept=KEPT, key=key)
         try:
             connection.exec_driver_sql(statements.replace("%", "%%"))

@@ -206,20 +206,12 @@ class Ledger:
         }
 
     def start(
-        self,
-        connection: Connection,
-        values: dict[str, object],
-        *,
-        planned: bool = False,
-        settings: str = "",
+        self, connection: Connection, values: dict[str, object], *, planned: bool = False
     ) -> None:
         """Write a step's row, which marks it.
 
         :param planned: whether the row is there already, written by :meth:`plan`
-        :param settings: statements to execute before, on PostgreSQL; empty for none
         """
-        if settings:
-            connection.exec_driver_sql(settings)
         if planned:
             self.change(connection, str(values["id"]), values)
         else:

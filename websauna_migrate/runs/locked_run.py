@@ -302,7 +302,7 @@ class LockedRun:
 
         def after(done: Attempt) -> None:
             self._running = None
-            applied = applied_step(done.step, done.began, done.seconds)
+            applied = applied_step(done)
             self.done.append(applied)
             self._tell(MigrationStepApplied(self.context.run_id, applied, done.number, total))
 
@@ -378,7 +378,7 @@ class LockedRun:
 
         def following(done: Attempt) -> Attempt | None:
             require_same(self.connection, transaction)
-            applied.append(applied_step(done.step, done.began, done.seconds))
+            applied.append(applied_step(done))
             left.popleft()
             # Who looks at each step, or stops between two, does so outside of env.py.
             if self.options.observe is not None or self.runner.stopping or not left:
@@ -464,14 +464,15 @@ class LockedRun:
             self._written(steps, first, lambda: self.runner.ledger.remove(self.connection, entry))
 
 
-def applied_step(step: Step, began: datetime, seconds: float) -> AppliedStep:
+def applied_step(done: Attempt) -> AppliedStep:
     """Return a step that is done."""
+    step = done.step
     return AppliedStep(
         package=step.package,
         revision=step.revision.id,
         message=step.revision.message,
         direction=step.direction,
-        started=began,
-        seconds=seconds,
+        started=done.began,
+        seconds=done.seconds,
         reason=step.reason,
     )

@@ -191,7 +191,8 @@ def run_prechecks(
                 if early or isinstance(exc, DBAPIError):
                     waiting.add((step.package, step.revision.id))
                 else:
-                    problems[str(step.revision)] = told(connection, step, exc)
+                    place = place_of(exc, step.revision.path)
+                    problems[str(step.revision)] = f"{place}): {words_of(exc, connection)}"
         touched.add(environment.reader.index.upgrade(step.revision.path))
     if problems:
         raise PrecheckFailed(problems)
@@ -218,11 +219,6 @@ def precheck(
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
         function(Check(connection, touched.refuse))
-
-
-def told(connection: Connection, step: Step, exc: Exception) -> str:
-    """Return the place of a failure and what it says."""
-    return f"{place_of(exc, step.revision.path)}): {words_of(exc, connection)}"
 
 
 def words_of(exc: Exception, connection: Connection) -> str:

@@ -80,7 +80,7 @@ class StepRunner:
         self.foreign_keys.close()
         if self.guard.queue is not None:
             self.guard.queue.close()
-        self.waits.close()
+        self.waits.blockers.close()
 
     def running_statement(self) -> Statement | None:
         """Return the statement that is being executed, as far as this process knows."""
@@ -362,7 +362,9 @@ class StepRunner:
                 lambda: self.access.ledger.marker(connection, values),
             )
         ):
-            self.access.ledger.start(connection, values, planned=planned, settings=settings)
+            if settings:
+                connection.exec_driver_sql(settings)
+            self.access.ledger.start(connection, values, planned=planned)
 
     def _expect_end(self, attempt: Attempt, connection: Connection) -> None:
         """Let what is left of a step go out with the change of its history."""

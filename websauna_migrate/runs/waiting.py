@@ -123,10 +123,6 @@ class LockWaits:
         #: that an ``env.py`` opens are closed again when the try has ended.
         self._own: frozenset[int] = frozenset()
 
-    def close(self) -> None:
-        """Let the second connection go."""
-        self.blockers.close()
-
     def stop_watching(self) -> None:
         """Look no longer who blocks the attempt, and keep who was seen last."""
         assert self.current is not None
