@@ -6,10 +6,10 @@ import re
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import Column, MetaData, String, Table, delete, func, insert, inspect, select, text
+from sqlalchemy import MetaData, Table, delete, func, insert, inspect, select, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.database.history_tables import read_rows, write_rows
+from websauna_migrate.database.history_tables import read_rows, version_table, write_rows
 from websauna_migrate.facts.postgresql import make_name
 from websauna_migrate.planning.steps import Reason, Step
 from websauna_migrate.results import LedgerEntry, StampedPackage
@@ -88,7 +88,7 @@ def take(site: Site, connection: Connection, one: OtherHistory) -> None:
         rename_table(connection, old.name, one.history_table)
         return
     write_rows(connection, one.history_table, site.schema, one.revisions)
-    shape = Table(old.name, MetaData(), Column("version_num", String), schema=old.schema)
+    shape = version_table(old.name, old.schema)
     connection.execute(delete(shape).where(shape.c.version_num.in_(one.revisions)))
     if not connection.scalar(select(func.count()).select_from(shape)):
         shape.drop(connection)
@@ -213,7 +213,7 @@ def give_table_back(
         rename_table(connection, own, name)
         return
     if inspect(connection).has_table(name, schema=schema):
-        shape = Table(name, MetaData(), Column("version_num", String), schema=schema)
+        shape = version_table(name, schema)
         connection.execute(insert(shape), [{"version_num": row} for row in rows])
     else:
         write_rows(connection, name, schema, rows)
