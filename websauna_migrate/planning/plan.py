@@ -199,8 +199,8 @@ def plan_downgrade(
         after them
     :raises TargetError: if a target means nothing in its package, or is not below what is applied
     :raises DowngradeRefused: listing the dependents, if there are any and ``cascade`` is false
-    :raises HistoryContradicted: if a package that would be touched has rows that no script defines
-    :raises HistoryContradicted: if requirements are violated, listing every violation
+    :raises HistoryContradicted: if a package that would be touched has rows that no script
+        defines; or if requirements are violated, listing every violation
     """
     state = State(graph, applied)
     graph = state.graph
@@ -228,7 +228,7 @@ def plan_undo(
     :param revisions: package and identifier of each
     :param reason: why, for the plan
     :param cascade: as in :func:`plan_downgrade`; here also for later revisions of the packages
-    :raises LostRevision: if a package has rows that no script defines
+    :raises HistoryContradicted: if a package has rows that no script defines
     :raises DowngradeRefused: listing what stands on them, if ``cascade`` is false
     """
     state = State(graph, applied)
