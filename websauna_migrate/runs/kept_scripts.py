@@ -25,10 +25,6 @@ from websauna_migrate.runs.ledger_table import FEW, column_names, name_of
 #: The longest text that is kept, in characters of its packed form: MariaDB's TEXT has 65,535.
 LIMIT = 60_000
 
-#: How far back the packing looks, as a power of 2: scripts are short, and for the usual 15 zlib
-#: takes longer to get ready than to pack one.
-WINDOW = 12
-
 
 def pack(source: bytes | None, digest: str) -> str | None:
     """Return a script's text as the ledger keeps it, in letters that every database has.
@@ -37,8 +33,7 @@ def pack(source: bytes | None, digest: str) -> str | None:
     """
     if source is None or checksum_of(source) != digest:
         return None
-    packing = zlib.compressobj(6, wbits=WINDOW)
-    packed = base64.b64encode(packing.compress(source) + packing.flush()).decode("ascii")
+    packed = base64.b64encode(zlib.compress(source)).decode("ascii")
     return packed if len(packed) <= LIMIT else None
 
 
