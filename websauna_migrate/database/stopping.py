@@ -44,7 +44,12 @@ class Stop:
     :ivar signal: number of the signal that asked, if one did
     """
 
-    def __init__(self) -> None:
+    def __init__(self, function: Callable[[], bool] | None = None) -> None:
+        """Prepare.
+
+        :param function: asked as well; once it has returned True it is not called again
+        """
+        self._function = function
         self.signal: int | None = None
         self._asked = threading.Event()
         self._at_once = threading.Event()
@@ -52,9 +57,21 @@ class Stop:
         #: Whether a script runs, in which :class:`StopNow` may be raised.
         self.interruptible = False
 
+    @classmethod
+    def of(cls, asked: Callable[[], bool] | None) -> Stop:
+        """Return what a caller gave to ask, as a request to stop."""
+        return asked if isinstance(asked, Stop) else cls(asked)
+
     def __call__(self) -> bool:
         """True if a stop was requested."""
+        if self._function is not None and not self._asked.is_set() and self._function():
+            self.request()
         return self._asked.is_set()
+
+    @property
+    def exit_code(self) -> int:
+        """The exit status of a program that a signal ended; that of SIGINT if there was none."""
+        return 128 + (self.signal or signal.SIGINT)
 
     @property
     def at_once(self) -> bool:
@@ -76,7 +93,15 @@ class Stop:
 
     def wait(self, seconds: float) -> bool:
         """Wait until a stop is requested, at most some seconds; True if it was."""
-        return self._asked.wait(seconds)
+        if self._function is None:
+            return self._asked.wait(seconds)
+        deadline = time.monotonic() + seconds
+        while not self():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            time.sleep(min(remaining, POLL_SECONDS))
+        return True
 
     @contextmanager
     def running(self, cancel: Callable[[], None]) -> Iterator[None]:
@@ -99,39 +124,3 @@ class Stop:
             yield
         finally:
             self._cancel = before
-
-
-class Stopping:
-    """A stop request for the runner: a :class:`Stop`, any function that returns True, or none."""
-
-    def __init__(self, asked: Callable[[], bool] | None = None) -> None:
-        self.stop = asked if isinstance(asked, Stop) else Stop()
-        self._asked = None if isinstance(asked, Stop) else asked
-
-    def __bool__(self) -> bool:
-        """True if a stop was requested; once it was, the function is not called again."""
-        if self._asked is not None and not self.stop() and self._asked():
-            self.stop.request()
-        return self.stop()
-
-    @property
-    def at_once(self) -> bool:
-        """True if the running step has to end too."""
-        return self.stop.at_once
-
-    @property
-    def exit_code(self) -> int:
-        """The exit status of a program that a signal ended; that of SIGINT if there was none."""
-        return 128 + (self.stop.signal or signal.SIGINT)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait some seconds, or until a stop is requested; True if it was."""
-        if self._asked is None:
-            return self.stop.wait(seconds)
-        deadline = time.monotonic() + seconds
-        while not self:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return False
-            time.sleep(min(remaining, POLL_SECONDS))
-        return True

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.base_errors import ExitCode, MigrationError
-from websauna_migrate.database.stopping import RunStopped, Stopping
+from websauna_migrate.database.stopping import RunStopped, Stop
 
 #: Poll between these many seconds, at random, so that waiters do not come in step.
 POLL_SECONDS = (0.05, 0.25)
@@ -112,7 +112,7 @@ def take(
     *,
     tell: Callable[[str], None],
     describe: Callable[[], str],
-    stopping: Stopping,
+    stopping: Stop,
 ) -> Iterator[RunLock]:
     """Hold a lock.
 

@@ -176,7 +176,7 @@ class Aftermath:
         except RunStopped as error:
             tell(STOPPED)
             raise error from exc
-        if self.access.stopping:
+        if self.access.stopping():
             tell(STOPPED)
             raise self._stopped(attempt.step, done, total) from exc
         return False

@@ -296,7 +296,7 @@ class LockedRun:
         total = len(self.done) + len(plan.steps)
 
         def before(number: int, step: Step) -> None:
-            if self.runner.stopping:
+            if self.runner.stopping():
                 self._stop(steps, step, number, total)
             self._begin(step, number, total)
 
@@ -381,7 +381,7 @@ class LockedRun:
             applied.append(applied_step(done))
             left.popleft()
             # Who looks at each step, or stops between two, does so outside of env.py.
-            if self.options.observe is not None or self.runner.stopping or not left:
+            if self.options.observe is not None or self.runner.stopping() or not left:
                 return None
             return begin() if left[0][1].package == done.step.package else None
 
@@ -393,7 +393,7 @@ class LockedRun:
         self._observe(0)
         transaction = transaction_of(self.connection)
         while left:
-            if self.runner.stopping:
+            if self.runner.stopping():
                 self._running = None
                 clean(self.connection)
                 self._stop(steps, left[0][1], left[0][0], len(plan.steps))

@@ -14,7 +14,7 @@ from websauna_migrate.database.engines import WRITES, make_engine
 from websauna_migrate.database.history_tables import RecordsBroken
 from websauna_migrate.database.in_memory import refuse_private
 from websauna_migrate.database.servers import Server, examine
-from websauna_migrate.database.stopping import Stopping
+from websauna_migrate.database.stopping import Stop
 from websauna_migrate.locks.choice import make_lock
 from websauna_migrate.locks.run_lock import RunLock, take
 from websauna_migrate.planning.steps import Plan
@@ -52,7 +52,7 @@ class RunAccess:
         self.settings = site.settings
         self.environments = site.loaded.environments
         self.schema = site.schema
-        self.stopping = Stopping(self.options.stop)
+        self.stopping = Stop.of(self.options.stop)
         wait = self.options.lock_wait
         self.lock_wait = site.settings.lock_wait if wait is None else wait
 

@@ -25,7 +25,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 from websauna_migrate.database.engines import driver_of
 from websauna_migrate.database.servers import Server
-from websauna_migrate.database.stopping import Stopping
+from websauna_migrate.database.stopping import Stop
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, cut_off
@@ -73,7 +73,7 @@ class StatementGuard:
         connection: Connection,
         server: Server,
         lock: RunLock,
-        stopping: Stopping,
+        stopping: Stop,
         wait: Callable[[float], bool],
         tell: Callable[[str], None],
     ) -> None:

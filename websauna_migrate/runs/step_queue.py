@@ -28,7 +28,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.engines import driver_of
 from websauna_migrate.database.lock_errors import is_lock_failure, sqlstate
-from websauna_migrate.database.stopping import Stopping
+from websauna_migrate.database.stopping import Stop
 from websauna_migrate.revision_scripts.script_error import running_line
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class StepQueue:
     :ivar driver: SQLAlchemy's name of the driver
     """
 
-    def __init__(self, connection: Connection, stopping: Stopping) -> None:
+    def __init__(self, connection: Connection, stopping: Stop) -> None:
         self.stopping = stopping
         self.driver = connection.dialect.driver
         driver = driver_of(connection)
@@ -269,7 +269,7 @@ class StepQueue:
         own = own_cursor(self._driver) if cursor is None else cursor
         try:
             # Behind a script's end too: what nothing reads is mostly sent there.
-            with self.stopping.stop.cancelable(self._driver.cancel):
+            with self.stopping.cancelable(self._driver.cancel):
                 return self._send(own, kept)
         finally:
             if cursor is None:
@@ -355,7 +355,7 @@ def is_of(context: Any, construct: object) -> bool:
     )
 
 
-def queue_of(connection: Connection, stopping: Stopping) -> StepQueue | None:
+def queue_of(connection: Connection, stopping: Stop) -> StepQueue | None:
     """Return a queue for a connection; ``None`` where there can be none.
 
     :param stopping: cancels what the queue sends

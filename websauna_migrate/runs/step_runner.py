@@ -317,7 +317,7 @@ class StepRunner:
                 self.waits.watch(connection)
             with (
                 self.guard.looking(),
-                self.access.stopping.stop.running(self._cancel),
+                self.access.stopping.running(self._cancel),
                 running_script(connection),
             ):
                 if (step.package, step.revision.id) in run.due:

@@ -164,7 +164,7 @@ class LockWaits:
         own = self._own_holders(waiting)
         if own:
             raise blocked_by_caller(step, own)
-        if seconds >= waiting.budget or self.run.access.stopping:
+        if seconds >= waiting.budget or self.run.access.stopping():
             return False
         self.blockers.prepare()
         now = time.monotonic()
