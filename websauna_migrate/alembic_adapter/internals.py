@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import alembic
 import alembic.context
@@ -25,10 +25,9 @@ from alembic.util import memoized_property
 from alembic.util.exc import CommandError
 from sqlalchemy import Update, bindparam
 
-if TYPE_CHECKING:
-    from websauna_migrate.planning.revisions import Revision as KnownRevision
-    from websauna_migrate.planning.steps import Step
-    from websauna_migrate.revision_scripts.revision_reader import ScriptReader
+from websauna_migrate.planning.revisions import Revision as KnownRevision
+from websauna_migrate.planning.steps import Step
+from websauna_migrate.revision_scripts.revision_reader import ScriptReader
 
 #: Alembic's version, as far as it is numbers.
 ALEMBIC = tuple(map(int, re.findall(r"\d+", alembic.__version__)[:3]))

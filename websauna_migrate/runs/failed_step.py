@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError, ObjectNotExecutableError, SQLAlchemyError
@@ -43,10 +42,7 @@ from websauna_migrate.runs.run_context import clean, is_gone
 from websauna_migrate.runs.sqlite_foreign_keys import TEMPORARY
 from websauna_migrate.runs.statement_guard import StatementGuard
 from websauna_migrate.runs.statement_log import StatementLog
-from websauna_migrate.runs.waiting import LockWaits, lock_problem
-
-if TYPE_CHECKING:
-    from websauna_migrate.runs.waiting import Attempt
+from websauna_migrate.runs.waiting import Attempt, LockWaits, lock_problem
 
 #: What databases, and batches on SQLite, say of a constraint that is not there.
 NO_CONSTRAINT = re.compile(

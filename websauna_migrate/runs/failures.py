@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.database.engines import DatabaseFailure
 from websauna_migrate.database.stopping import RunStopped
 from websauna_migrate.locks.run_lock import RunBlocked
 from websauna_migrate.plain_text import counted
-
-if TYPE_CHECKING:
-    from websauna_migrate.planning.steps import Step
-    from websauna_migrate.results import LedgerEntry
+from websauna_migrate.planning.steps import Step
+from websauna_migrate.results import LedgerEntry
 
 #: The exit code that says: a step is half done, and a person has to look.
 INTERRUPTED = ExitCode.HALF_DONE

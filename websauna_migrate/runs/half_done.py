@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.exc import SQLAlchemyError
 
 from websauna_migrate.plain_text import in_quotes
@@ -15,10 +15,6 @@ from websauna_migrate.planning.accesses import UNREADABLE, Access
 from websauna_migrate.results import InterruptedStep, LedgerEntry, LedgerStatement
 from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.site import Site
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine.reflection import Inspector
-
 
 #: What changes nothing in the schema by itself.
 USES = ("read_table", "use_type", "foreign_key", "use_other_schema", *UNREADABLE)

@@ -20,7 +20,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
@@ -29,6 +28,7 @@ from websauna_migrate.database.cache import program_version
 from websauna_migrate.database.engines import one_line
 from websauna_migrate.database.history_tables import RecordsBroken, list_tables, usable
 from websauna_migrate.planning.ledger_agreement import Recorded
+from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 from websauna_migrate.revision_scripts.script_files import checksum
@@ -44,9 +44,6 @@ from websauna_migrate.runs.ledger_table import (
     sql_of,
 )
 from websauna_migrate.runs.statement_log import statements_in
-
-if TYPE_CHECKING:
-    from websauna_migrate.planning.steps import Plan, Step
 
 #: Outcomes. A step has exactly one row in each run.
 PLANNED = "planned"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -23,9 +23,6 @@ from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import Loss
 from websauna_migrate.runs.script_checks import read_only
 from websauna_migrate.runs.site import Site
-
-if TYPE_CHECKING:
-    from sqlalchemy import Select
 
 #: Up to how many rows are counted, and one more.
 LIMIT = 100_001
@@ -210,7 +207,7 @@ def usual(key: Key) -> Key:
     return (None if key[0] in DEFAULT_SCHEMAS else key[0]), key[1]
 
 
-def query_of(access: Access, table: Key, columns: tuple[str, ...], target: Key) -> Select[int]:
+def query_of(access: Access, table: Key, columns: tuple[str, ...], target: Key) -> sa.Select[int]:
     """Return a query that gives how many rows or values something loses, or has in its way."""
     own = sa.table(table[1], *map(sa.column, columns), schema=table[0])
     parts = [own.c[name] for name in columns]

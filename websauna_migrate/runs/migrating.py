@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
 
@@ -17,12 +16,10 @@ from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import LedgerEntry, LedgerRun, RecordedPlan, Run
 from websauna_migrate.revision_scripts.script_files import refuse_unproven
 from websauna_migrate.runs.other_histories import refuse_elsewhere, scripts_left_out
+from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explained
-
-if TYPE_CHECKING:
-    from websauna_migrate.runs.run_context import RunOptions
 
 #: Makes the plan from the rows of the history tables.
 Planner = Callable[[Mapping[str, tuple[str, ...]]], Plan]

@@ -17,6 +17,7 @@ from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.database.engines import safe_url
 from websauna_migrate.database.history_tables import full_version_table, list_tables, version_table
 from websauna_migrate.interfaces import Packages, Targets
+from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.package_targets import as_targets, offline_range
 from websauna_migrate.planning.plan import plan_stamp, plan_upgrade
 from websauna_migrate.planning.steps import Plan, Step
@@ -34,7 +35,6 @@ from websauna_migrate.runs.site import Site
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, RevisionStep
-from websauna_migrate.plain_text import counted
 
 #: Said of SQL for whose server only the URL speaks: MariaDB has types that MySQL lacks, uuid first.
 FOR_MYSQL = "For MySQL. Where the server is MariaDB, write mariadb in place of mysql into the URL."
@@ -186,10 +186,10 @@ def render_step(
 
     :param has_table: the package's history table is there, also where it has no row
     """
+    # The linter imports this module where nothing is pending, and does without Alembic.
     from websauna_migrate.alembic_adapter.internals import planned_step
 
     environment = snapshot.environments[step.package]
-
     try:
         run_env(
             environment,

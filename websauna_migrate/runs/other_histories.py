@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
 
@@ -22,9 +21,7 @@ from websauna_migrate.database.history_tables import (
 )
 from websauna_migrate.plain_text import in_quotes, plural
 from websauna_migrate.planning.history_errors import HistoryContradicted
-
-if TYPE_CHECKING:
-    from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.site import Site
 
 Applied = Mapping[str, Sequence[str]]
 

@@ -6,11 +6,13 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
+from alembic.runtime.migration import MigrationContext, RevisionStep
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.env_run import run_env
+from websauna_migrate.alembic_adapter.internals import execute_operations_by, planned_step
 from websauna_migrate.database.engines import driver_of
 from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.database.own_connections import running_script
@@ -31,9 +33,6 @@ from websauna_migrate.runs.statement_log import Statement, StatementLog
 from websauna_migrate.runs.step_data import data_of_step
 from websauna_migrate.runs.step_queue import queue_of
 from websauna_migrate.runs.waiting import Attempt, LockWaits, Waiting, timeouts_of_script
-
-if TYPE_CHECKING:
-    from alembic.runtime.migration import MigrationContext, RevisionStep
 
 
 class StepRunner:
@@ -195,8 +194,6 @@ class StepRunner:
         environment = self.access.environments[first.step.package]
 
         def steps(rows: Iterable[str], context: MigrationContext) -> Iterator[RevisionStep]:
-            from websauna_migrate.alembic_adapter.internals import execute_operations_by
-
             if frozenset(rows) != first.step.rows_before:
                 raise HistoryMoved
             if run.atomic:
@@ -291,8 +288,6 @@ class StepRunner:
 
     def _planned(self, attempt: Attempt, context: MigrationContext) -> RevisionStep:
         """Return a step as Alembic runs it, with the marker in front of its script's function."""
-        from websauna_migrate.alembic_adapter.internals import planned_step
-
         scripts = self.access.environments[attempt.step.package].scripts
         found = planned_step(scripts, attempt.step)
         found.migration_fn = self._marked(attempt, found.migration_fn, context)
