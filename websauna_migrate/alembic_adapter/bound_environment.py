@@ -18,6 +18,7 @@ from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_m
 from websauna_migrate.alembic_adapter.key_indexes import keep_key_indexes
 from websauna_migrate.alembic_adapter.mysql_numbering import number_columns
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
+from websauna_migrate.alembic_adapter.plain_env import is_plain
 from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
 from websauna_migrate.alembic_adapter.unnamed_constraints import find_unnamed_constraints
 from websauna_migrate.alembic_adapter.unnamed_offline import write_lookups
@@ -219,8 +220,6 @@ class BoundEnvironment(ProxiedEnvironment):
         home = self.owner.home
         if home is None or theirs != database_of(home):
             return False
-        from websauna_migrate.alembic_adapter.plain_env import is_plain
-
         return is_plain(self.owner.env_py.read_text(encoding="utf-8", errors="replace"))
 
     def refuse_other_database(self, given: object) -> None:

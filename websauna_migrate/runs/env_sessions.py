@@ -11,6 +11,7 @@ from websauna_migrate.alembic_adapter.package_environment import (
     EnvironmentFailure,
     PackageEnvironment,
 )
+from websauna_migrate.alembic_adapter.plain_env import is_plain, may_repeat
 from websauna_migrate.database.engines import BEFORE, BEHIND, connect
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 
@@ -38,8 +39,6 @@ def sets_session(environment: PackageEnvironment) -> bool:
         source = environment.env_py.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return environment.env_py.exists()
-    from websauna_migrate.alembic_adapter.plain_env import is_plain, may_repeat
-
     return not is_plain(source) or may_repeat(source)
 
 
