@@ -134,7 +134,10 @@ def open_engine(url: URL, options: Mapping[str, object], **arguments: Any) -> En
     :raises DatabaseFailure: if the URL's dialect or driver is not installed, or an option is wrong
     """
     names_driver = "+" in url.drivername
-    url = with_installed_driver(with_synchronous_driver(url))
+    url = with_synchronous_driver(url)
+    if drivers := DRIVERS.get(url.drivername):
+        driver = next(filter(find_spec, drivers), drivers[0])
+        url = url.set(drivername=f"{url.drivername}+{driver.lower()}")
     try:
         return engine_from_config({**options, "sqlalchemy.url": url}, **arguments)
     except NoSuchModuleError:
@@ -229,14 +232,6 @@ def with_asynchronous_driver(url: URL) -> URL:
             query = {names.get(key, key): value for key, value in url.query.items()}
             return url.set(drivername=name, query=query)
     return url
-
-
-def with_installed_driver(url: URL) -> URL:
-    """Return a URL that names no driver with the first one of the database that is installed."""
-    if not (drivers := DRIVERS.get(url.drivername)):
-        return url
-    driver = next(filter(find_spec, drivers), drivers[0])
-    return url.set(drivername=f"{url.drivername}+{driver.lower()}")
 
 
 def make_engine(
@@ -446,37 +441,34 @@ def connect(engine: Engine) -> Iterator[Connection]:
 
     :raises DatabaseFailure: when the database is down, refuses the user, or does not exist
     """
-    with reported(engine.url):
+    try:
         connection = engine.connect()
+    except Exception as exc:
+        # Drivers refuse an option, a port or a character with errors of their own.
+        raise not_connected(exc, engine.url) from None
     try:
         yield connection
     finally:
         connection.close()
 
 
-@contextmanager
-def reported(url: URL) -> Iterator[None]:
-    """Turn a driver's error while it connects into a :class:`DatabaseFailure`."""
-    try:
-        yield
-    except Exception as exc:
-        # Drivers refuse an option, a port or a character with errors of their own.
-        error = exc.orig if isinstance(exc, DBAPIError) else exc
-        if url.get_backend_name() == "sqlite":
-            remedy = "Check that its folder exists and that you may write there."
-        elif UNKNOWN_OPTION.search(str(error)):
-            remedy = (
-                f'The driver "{url.get_driver_name()}" does not know that option. Take it out of '
-                "sqlalchemy.url, or name the database for migrations alone by the setting "
-                "websauna_migrate.url."
-            )
-        else:
-            remedy = (
-                "Check that the server runs and that the setting sqlalchemy.url names the right "
-                "host, port, user, password and database."
-            )
-        words = one_line(hide_password(driver_words(error), url))
-        raise unreachable(safe_url(url), words, remedy) from None
+def not_connected(exc: Exception, url: URL) -> DatabaseFailure:
+    """Return the error of an attempt to connect, by what the driver says."""
+    error = exc.orig if isinstance(exc, DBAPIError) else exc
+    if url.get_backend_name() == "sqlite":
+        remedy = "Check that its folder exists and that you may write there."
+    elif UNKNOWN_OPTION.search(str(error)):
+        remedy = (
+            f'The driver "{url.get_driver_name()}" does not know that option. Take it out of '
+            "sqlalchemy.url, or name the database for migrations alone by the setting "
+            "websauna_migrate.url."
+        )
+    else:
+        remedy = (
+            "Check that the server runs and that the setting sqlalchemy.url names the right "
+            "host, port, user, password and database."
+        )
+    return unreachable(safe_url(url), one_line(hide_password(driver_words(error), url)), remedy)
 
 
 #: What drivers say of an option in a URL that they do not have.

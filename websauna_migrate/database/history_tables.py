@@ -215,18 +215,13 @@ def write_rows(
             return
         table = version_table(name, schema)
         if not inspect(connection).has_table(name, schema=schema):
-            create_history_table(connection, name, schema)
+            from alembic.runtime.migration import MigrationContext
+
+            context = MigrationContext.configure(connection)
+            full_version_table(context, name, schema).create(connection)
         connection.execute(delete(table))
         if rows:
             connection.execute(insert(table), [{"version_num": row} for row in sorted(rows)])
-
-
-def create_history_table(connection: Connection, name: str, schema: str | None) -> None:
-    """Create a history table."""
-    from alembic.runtime.migration import MigrationContext
-
-    context = MigrationContext.configure(connection)
-    full_version_table(context, name, schema).create(connection)
 
 
 def full_version_table(context: MigrationContext, name: str, schema: str | None) -> Table:

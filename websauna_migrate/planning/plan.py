@@ -309,7 +309,13 @@ def plan_stamp(
     :raises HistoryContradicted: if a package that would be touched has rows that no script defines
     """
     state = State(graph, applied)
-    graph = stamped_graph(state, targets)
+    # A target that is a part of a squash means something in the graph of the old scripts.
+    names = {
+        package: [given] if isinstance(given, str) else [*given]
+        for package, given in targets.items()
+        if package in state.graph.histories
+    }
+    graph = state.graph.standing_for(names)
     wanted = normalize_targets(graph, targets)
     before = {p: frozenset() if purge and p in wanted else r for p, r in state.rows.items()}
     state = State(graph, before)
@@ -327,19 +333,6 @@ def plan_stamp(
         history = graph.histories[package]
         after[package] = history.reduce(history.applied(stamped.rows[package]) | ids)
     return after
-
-
-def stamped_graph(state: State, targets: Targets) -> Graph:
-    """Return the graph in which targets mean something: a part of a squash is of the old scripts.
-
-    :param targets: as they were given
-    """
-    names = {
-        package: [given] if isinstance(given, str) else [*given]
-        for package, given in targets.items()
-        if package in state.graph.histories
-    }
-    return state.graph.standing_for(names)
 
 
 def _required(graph: Graph, stamped: State, packages: Iterable[str]) -> dict[str, set[str]]:

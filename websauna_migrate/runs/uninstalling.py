@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -63,7 +63,16 @@ def forget_package(site: Site, package: str, *, really: bool) -> Run:
     with site.reading() as connection:
         if connection is not None:
             tables = list_tables(connection, site.schema)
-            departed = find_departed(package, list_departed(site, connection, tables))
+            # By its dotted name, or the one that ``status`` shows for it.
+            meant = {history_table_name(package), HISTORY_PREFIX + package}
+            departed = next(
+                (
+                    one
+                    for one in list_departed(site, connection, tables)
+                    if one.name == package or one.history_table in meant
+                ),
+                None,
+            )
     if departed is None:
         raise UnknownPackage(package, sorted(site.packages))
     if not really:
@@ -124,12 +133,3 @@ def list_departed(
             found = connection.execute(query.where(ledger.c.history_table.in_(names))).all()
         names.update((table, package) for table, package in found if isinstance(package, str))
     return tuple(Departed(names[table], table, rows[table]) for table in sorted(rows))
-
-
-def find_departed(name: str, departed: Iterable[Departed]) -> Departed | None:
-    """Return the package of a name, ``None`` if it left no history table.
-
-    :param name: its dotted name, or the one that ``status`` shows for it
-    """
-    meant = {history_table_name(name), HISTORY_PREFIX + name}
-    return next((one for one in departed if one.name == name or one.history_table in meant), None)
