@@ -90,7 +90,8 @@ def number_columns(impl: DefaultImpl) -> None:
     def drop_key(const: Constraint, **kw: Any) -> None:
         if isinstance(const, PrimaryKeyConstraint):
             if connection is None:
-                write_aside(impl, const.table)
+                on = impl.dialect.identifier_preparer.format_table(const.table).replace("%%", "%")
+                execute_found(impl, const.table, ASIDE, on=literal(on))
                 perhaps.add((const.table.schema, str(const.table.name)))
             for name in numbered_by_key(connection, const.table) if connection is not None else ():
                 index = aside_of(const.table, name)
@@ -134,12 +135,6 @@ ASIDE = """SELECT CONCAT('CREATE INDEX ', name, '_aside` ON ', {on}, ' (', quote
 #: Statements that drop an index if it is there.
 DROP_ASIDE = """SELECT {drop} AS words FROM information_schema.statistics
     WHERE table_schema = {schema} AND table_name = {table} AND index_name = {index}"""
-
-
-def write_aside(impl: DefaultImpl, table: Table) -> None:
-    """Write SQL that makes the index aside where it runs."""
-    on = impl.dialect.identifier_preparer.format_table(table).replace("%%", "%")
-    execute_found(impl, table, ASIDE, on=literal(on))
 
 
 def write_drop_aside(impl: DefaultImpl, index: Index) -> None:

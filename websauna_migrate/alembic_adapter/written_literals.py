@@ -7,8 +7,7 @@ backslash before a colon.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import isfinite, isnan
@@ -78,9 +77,12 @@ class Literals:
 
     def visit_textclause(self, textclause: TextClause, **words: Any) -> str:
         """Compile a text, which takes a backslash before ``:name`` away, also in its literals."""
-        with inside(self):
+        before, self.in_text = self.in_text, True
+        try:
             written: str = super().visit_textclause(textclause, **words)  # type: ignore[misc]
             return written
+        finally:
+            self.in_text = before
 
     def render_literal_bindparam(
         self, bindparam: BindParameter[Any], *args: Any, **words: Any
@@ -162,16 +164,6 @@ def bare(value: str, type_: TypeEngine[Any], dialect: Dialect) -> tuple[str, Typ
     process = impl.bind_processor(dialect)
     sent = value if process is None else process(value)
     return (sent, String()) if isinstance(sent, str) else (value, type_)
-
-
-@contextmanager
-def inside(compiler: Literals) -> Iterator[None]:
-    """Let a compiler know that it is inside of a text."""
-    before, compiler.in_text = compiler.in_text, True
-    try:
-        yield
-    finally:
-        compiler.in_text = before
 
 
 def undecorated(

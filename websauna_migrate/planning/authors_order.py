@@ -143,8 +143,8 @@ def _claims(
         yield Claim(
             node,
             name,
-            view.newest_before(date),
-            tuple(sorted({*positions, *view.newest_until(date)})),
+            view.newest(date, same=False),
+            tuple(sorted({*positions, *view.newest(date, same=True)})),
             dated=True,
         )
 
@@ -194,13 +194,9 @@ class _PackageView:
             found.append(tuple(sorted(newest)))
         return found
 
-    def newest_before(self, date: datetime) -> tuple[int, ...]:
-        """Return the newest positions of an earlier date."""
-        return self._newest[bisect_left(self._dated[0], date)]
-
-    def newest_until(self, date: datetime) -> tuple[int, ...]:
-        """Return the newest positions of no later date."""
-        return self._newest[bisect_right(self._dated[0], date)]
+    def newest(self, date: datetime, *, same: bool) -> tuple[int, ...]:
+        """Return the newest positions of an earlier date, or of the same date too."""
+        return self._newest[(bisect_right if same else bisect_left)(self._dated[0], date)]
 
     # What comes later
 

@@ -56,17 +56,6 @@ def history_fact(package: str, rows: Iterable[str]) -> Fact:
     return Fact.make(HISTORY, "", package, {"rows": tuple(sorted(rows))})
 
 
-def packed_facts(connection: Connection, histories: Mapping[str, Iterable[str]]) -> str | None:
-    """Return what the database is as it is kept, ``None`` if that is too long for MariaDB.
-
-    :param histories: the rows of each package's history table
-    """
-    facts = [*read_plain(connection).objects, *map(history_fact, histories, histories.values())]
-    packed = pack_prints(by_unit(facts), around(connection))
-    fits = connection.dialect.name not in ("mysql", "mariadb") or len(packed) <= LIMIT
-    return packed if fits else None
-
-
 def around(connection: Connection) -> str:
     """Return what prints depend on besides the objects: another server writes them otherwise."""
     server = ".".join(map(str, connection.dialect.server_version_info or ()))
@@ -82,12 +71,16 @@ def keep_facts(
     :param histories: the rows of each package's history table
     """
     try:
-        packed = packed_facts(connection, histories)
+        facts = [*read_plain(connection).objects, *map(history_fact, histories, histories.values())]
+        packed = pack_prints(by_unit(facts), around(connection))
+        # A longer text than MariaDB's is not kept.
+        fits = connection.dialect.name not in ("mysql", "mariadb") or len(packed) <= LIMIT
+        values = {"facts": packed if fits else None}
         connection.rollback()
         for run in runs:
             rows = select(table.c.id).where(table.c.run == run).order_by(desc(table.c.number))
             entry = connection.execute(rows.limit(1)).scalar()
-            connection.execute(update(table).where(table.c.id == entry).values(facts=packed))
+            connection.execute(update(table).where(table.c.id == entry).values(values))
         connection.commit()
     except (DBAPIError, MigrationError) as exc:
         connection.rollback()

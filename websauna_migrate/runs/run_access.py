@@ -127,7 +127,7 @@ class RunAccess:
             yield lock
 
     def _describe_run(self, connection: Connection, session: int | None) -> str:
-        """Return what the ledger says of the run in progress, in words.
+        """Return what the ledger says of the run in progress: who, since when, how far it is.
 
         :param session: the server's session that holds the lock
         """
@@ -143,7 +143,13 @@ class RunAccess:
         # Rows of another session are those of a run before.
         if not entries or not session or entries[-1].session != session:
             return ""
-        return describe_run(entries)
+        first, last = entries[0], entries[-1]
+        where = f'revision "{last.revision}" of package "{last.package}"'
+        state = f"at {where}" if last.ended is None else f"past {where}"
+        return (
+            f"process {first.process} on {first.host}, {first.direction} since "
+            f"{first.started:%Y-%m-%d %H:%M:%S} UTC, {state}"
+        )
 
     def marked(self, connection: Connection) -> tuple[LedgerEntry, ...]:
         """Return the steps that are marked as running; under the lock, all are half done."""
@@ -191,14 +197,3 @@ class RunContext:
     kept: frozenset[str] = frozenset()
     planned: str | None = None
     due: frozenset[tuple[str, str]] = frozenset()
-
-
-def describe_run(entries: tuple[LedgerEntry, ...]) -> str:
-    """Return a run in words: who, since when, and how far it is."""
-    first, last = entries[0], entries[-1]
-    where = f'revision "{last.revision}" of package "{last.package}"'
-    state = f"at {where}" if last.ended is None else f"past {where}"
-    return (
-        f"process {first.process} on {first.host}, {first.direction} since "
-        f"{first.started:%Y-%m-%d %H:%M:%S} UTC, {state}"
-    )

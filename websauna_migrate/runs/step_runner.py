@@ -288,18 +288,12 @@ class StepRunner:
 
     def _planned(self, attempt: Attempt, context: MigrationContext) -> RevisionStep:
         """Return a step as Alembic runs it, with the marker in front of its script's function."""
-        scripts = self.access.environments[attempt.step.package].scripts
-        found = planned_step(scripts, attempt.step)
-        found.migration_fn = self._marked(attempt, found.migration_fn, context)
-        return found
-
-    def _marked(
-        self, attempt: Attempt, function: Callable[..., None], context: MigrationContext
-    ) -> Callable[..., None]:
-        """Return a script's function with the marker in front of it."""
         run = self.run_context
         step, waiting = attempt.step, attempt.waiting
-        module = self.access.environments[step.package].reader.imported(step.revision)
+        environment = self.access.environments[step.package]
+        planned = planned_step(environment.scripts, step)
+        function = planned.migration_fn
+        module = environment.reader.imported(step.revision)
         transactional = is_transactional(module)
 
         @functools.wraps(function)
@@ -330,7 +324,8 @@ class StepRunner:
                 raise cut_off()
             self._expect_end(attempt, connection)
 
-        return marked
+        planned.migration_fn = marked
+        return planned
 
     def _mark(self, attempt: Attempt, connection: Connection, *, queued: bool) -> None:
         """Write a step's row, which marks it, and let the transaction have its limits.
