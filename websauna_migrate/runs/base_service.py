@@ -7,19 +7,24 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL, Connection, Engine
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.alembic_adapter.package_environment import AlembicOptions
+from websauna_migrate.alembic_adapter.package_environment import (
+    AlembicOptions,
+    EnvironmentFailure,
+    PackageEnvironment,
+)
+from websauna_migrate.alembic_adapter.plain_env import is_plain, may_repeat
 from websauna_migrate.config.packages import MigrationPackage, refuse_conflict
 from websauna_migrate.config.settings import Settings
-from websauna_migrate.database.engines import make_engine
+from websauna_migrate.database.engines import BEFORE, BEHIND, connect, make_engine
 from websauna_migrate.interfaces import Packages, Targets
+from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Hooks, NamedHistories, Site
 
 if TYPE_CHECKING:
@@ -187,8 +192,6 @@ class Service(ABC):
         # An env.py may read any variable.
         key = (self.options, tag, stamps, dict(os.environ))
         if self._known_session is None or self._known_session[0] != key:
-            from websauna_migrate.runs.env_sessions import find_settings
-
             environments = self._snapshot(may_be_missing=self._packages).environments
             make_engine = functools.partial(self._make_engine, transactional=False)
             found = find_settings(environments, make_engine, tag)
@@ -261,3 +264,57 @@ class Service(ABC):
         self, table: str | Sequence[str], source: str, target: str
     ) -> tuple[CreatedScript, CreatedScript]:
         """Write the two scripts that hand tables over."""
+
+
+def at_odds(
+    name: str, values: Mapping[str, str], environments: Mapping[str, PackageEnvironment]
+) -> EnvironmentFailure:
+    """Return the error of packages that set a setting otherwise: one run has one session.
+
+    :param values: by package
+    """
+    name, behind = name.removeprefix(BEHIND), name.startswith(BEHIND)
+    moment = " for what comes behind the migrations" if behind else ""
+    (package, value), *others = sorted(values.items())
+    said = ", ".join(f'that of "{other}" to "{its}"' for other, its in others)
+    return environments[package].failure(
+        f'sets {name.removeprefix(BEFORE)} to "{value}", {said}{moment}. Nothing was changed. Let '
+        "them agree, or migrate the packages of each value by an application of their own.",
+    )
+
+
+def sets_session(environment: PackageEnvironment) -> bool:
+    """True if a package has an ``env.py`` that may do something to its connection."""
+    try:
+        source = environment.env_py.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return environment.env_py.exists()
+    return not is_plain(source) or may_repeat(source)
+
+
+def find_settings(
+    environments: Mapping[str, PackageEnvironment],
+    make_engine: Callable[[], Engine],
+    tag: str | None = None,
+) -> Mapping[str, str]:
+    """Return the settings on which the packages' ``env.py`` agree.
+
+    :param tag: as ``context.get_tag_argument()`` gives it to them
+    :raises EnvironmentFailure: if they do not
+    """
+    found: dict[str, dict[str, str]] = {}
+    for package, environment in sorted(environments.items()):
+        if not sets_session(environment):
+            continue
+        from websauna_migrate.alembic_adapter.env_session import session_of
+
+        with (
+            nullcontext() if PROCESS_LOCK.is_held_here else PROCESS_LOCK.held(),
+            connect(make_engine()) as connection,
+        ):
+            for name, value in session_of(environment, connection, tag).items():
+                found.setdefault(name, {})[package] = value
+    for name, values in found.items():
+        if len(set(values.values())) > 1:
+            raise at_odds(name, values, environments)
+    return {name: next(iter(values.values())) for name, values in found.items()}
