@@ -8,82 +8,32 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-#: PostgreSQL's types, each with its other words.
-POSTGRESQL: Mapping[str, tuple[str, ...]] = {
-    "BIGINT": ("INT8",),
-    "BIT": (),
-    "BIT VARYING": ("VARBIT",),
-    "BOOLEAN": ("BOOL",),
-    "BYTEA": (),
-    "CHAR": ("CHARACTER",),
-    "CIDR": (),
-    "DATE": (),
-    "DATEMULTIRANGE": (),
-    "DATERANGE": (),
-    "DOUBLE PRECISION": ("FLOAT8",),
-    "INET": (),
-    "INT4MULTIRANGE": (),
-    "INT4RANGE": (),
-    "INT8MULTIRANGE": (),
-    "INT8RANGE": (),
-    "INTEGER": ("INT", "INT4"),
-    "INTERVAL": (),
-    "JSON": (),
-    "JSONB": (),
-    "MACADDR": (),
-    "MACADDR8": (),
-    "MONEY": (),
-    "NUMERIC": ("DECIMAL",),
-    "NUMMULTIRANGE": (),
-    "NUMRANGE": (),
-    "OID": (),
-    "REAL": ("FLOAT4",),
-    "SMALLINT": ("INT2",),
-    "TEXT": (),
-    "TIME": (),
-    "TIMESTAMP": (),
-    "TSMULTIRANGE": (),
-    "TSQUERY": (),
-    "TSRANGE": (),
-    "TSTZMULTIRANGE": (),
-    "TSTZRANGE": (),
-    "TSVECTOR": (),
-    "UUID": (),
-    "VARCHAR": ("CHARACTER VARYING",),
+#: Types of PostgreSQL, and of MariaDB and MySQL, each with its other words.
+TYPES: Mapping[str, str] = {
+    "postgresql": """
+        BIGINT=INT8, BIT, BIT VARYING=VARBIT, BOOLEAN=BOOL, BYTEA, CHAR=CHARACTER, CIDR, DATE,
+        DATEMULTIRANGE, DATERANGE, DOUBLE PRECISION=FLOAT8, INET, INT4MULTIRANGE, INT4RANGE,
+        INT8MULTIRANGE, INT8RANGE, INTEGER=INT=INT4, INTERVAL, JSON, JSONB, MACADDR, MACADDR8,
+        MONEY, NUMERIC=DECIMAL, NUMMULTIRANGE, NUMRANGE, OID, REAL=FLOAT4, SMALLINT=INT2, TEXT,
+        TIME, TIMESTAMP, TSMULTIRANGE, TSQUERY, TSRANGE, TSTZMULTIRANGE, TSTZRANGE, TSVECTOR,
+        UUID, VARCHAR=CHARACTER VARYING
+    """,
+    "mysql": """
+        BIGINT, BINARY, BIT, BLOB, CHAR=CHARACTER, DATE, DATETIME, DECIMAL=NUMERIC,
+        DOUBLE=DOUBLE PRECISION=REAL, FLOAT, INET4, INET6, INTEGER=INT, JSON, LONGBLOB, LONGTEXT,
+        MEDIUMBLOB, MEDIUMINT, MEDIUMTEXT, SMALLINT, TEXT, TIME, TIMESTAMP, TINYBLOB, TINYINT,
+        TINYTEXT, UUID, VARBINARY, VARCHAR=CHARACTER VARYING, YEAR
+    """,
 }
 
-#: The same of MariaDB and MySQL.
-MYSQL: Mapping[str, tuple[str, ...]] = {
-    "BIGINT": (),
-    "BINARY": (),
-    "BIT": (),
-    "BLOB": (),
-    "CHAR": ("CHARACTER",),
-    "DATE": (),
-    "DATETIME": (),
-    "DECIMAL": ("NUMERIC",),
-    "DOUBLE": ("DOUBLE PRECISION", "REAL"),
-    "FLOAT": (),
-    "INET4": (),
-    "INET6": (),
-    "INTEGER": ("INT",),
-    "JSON": (),
-    "LONGBLOB": (),
-    "LONGTEXT": (),
-    "MEDIUMBLOB": (),
-    "MEDIUMINT": (),
-    "MEDIUMTEXT": (),
-    "SMALLINT": (),
-    "TEXT": (),
-    "TIME": (),
-    "TIMESTAMP": (),
-    "TINYBLOB": (),
-    "TINYINT": (),
-    "TINYTEXT": (),
-    "UUID": (),
-    "VARBINARY": (),
-    "VARCHAR": ("CHARACTER VARYING",),
-    "YEAR": (),
+#: The type by each word for it.
+KNOWN = {
+    database: {
+        word: words[0]
+        for words in (one.strip().split("=") for one in types.split(","))
+        for word in words
+    }
+    for database, types in TYPES.items()
 }
 
 #: What stands for a type without arguments.
@@ -120,11 +70,6 @@ WORDS = re.compile(
     r"(?P<array>(?:\[\])*)"
     r"(?P<more> (?:ASCII|UNICODE|BINARY|CHARACTER SET .+|COLLATE .+))?"
 )
-
-KNOWN = {
-    "postgresql": {word: name for name, others in POSTGRESQL.items() for word in (name, *others)},
-    "mysql": {word: name for name, others in MYSQL.items() for word in (name, *others)},
-}
 
 
 def one_word(database: str, words: str) -> str | None:
