@@ -5,36 +5,50 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import BigInteger, String, bindparam, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.facts.fact import POSITION, Fact, Pieces, Row, Value, by_true_names
+from websauna_migrate.facts.fact import Fact, Pieces, by_true_names
 from websauna_migrate.facts.postgresql_catalogue import BY_UNIT, QUERIES, SCHEMAS, SELDOM
 from websauna_migrate.facts.written_back import settled
 
 #: The default of a column that takes its values from a sequence of its own.
 OWN = "nextval(its own sequence)"
 
-#: By pg_class.relkind.
-KINDS = {
-    "r": "table",
-    "p": "table",
-    "v": "view",
-    "m": "materialized view",
-    "f": "foreign table",
-    "c": "composite type",
-}
+#: What the catalogue tells by a letter, in words, by query and attribute; of what is not here
+#: nothing is to be told, as of the replica identity of which an index tells.
 PERSISTENCE = {"u": "unlogged", "t": "temporary"}
-#: Of an index that is it, the index tells.
-REPLICA_IDENTITY = {"n": "nothing", "f": "full"}
-IDENTITY = {"a": "always", "d": "by default"}
-GENERATED = {"s": "stored", "v": "virtual"}
-STORAGE = {"p": "plain", "e": "external", "m": "main", "x": "extended"}
-TYPES = {"e": "enum type", "d": "domain type", "r": "range type"}
-ROUTINES = {"f": "function", "p": "procedure", "a": "aggregate", "w": "window function"}
-FIRING = {"D": "disabled", "R": "on replicas", "A": "always"}
-COMMANDS = {"*": "all", "r": "select", "a": "insert", "w": "update", "d": "delete"}
+LETTERS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "relations": {
+        "kind": {
+            "r": "table",
+            "p": "table",
+            "v": "view",
+            "m": "materialized view",
+            "f": "foreign table",
+            "c": "composite type",
+        },
+        "persistence": PERSISTENCE,
+        "replica identity": {"n": "nothing", "f": "full"},
+    },
+    "columns": {
+        "identity": {"a": "always", "d": "by default"},
+        "generated": {"s": "stored", "v": "virtual"},
+        "storage": {"p": "plain", "e": "external", "m": "main", "x": "extended"},
+    },
+    "types": {"kind": {"e": "enum type", "d": "domain type", "r": "range type"}},
+    "sequences": {"persistence": PERSISTENCE},
+    "functions": {
+        "kind": {"f": "function", "p": "procedure", "a": "aggregate", "w": "window function"}
+    },
+    "triggers": {"fires": {"D": "disabled", "R": "on replicas", "A": "always"}},
+    "policies": {
+        "command": {"*": "all", "r": "select", "a": "insert", "w": "update", "d": "delete"}
+    },
+}
+
 #: How the server ends the names of constraints, by pg_constraint.contype.
 ENDINGS = {"p": "pkey", "u": "key", "x": "excl", "f": "fkey", "c": "check"}
 
@@ -62,7 +76,8 @@ KEYWORDS = frozenset(
     )
 )
 
-Rows = Sequence[Row]
+#: Rows of a query, whose columns have names.
+Rows = Sequence[Any]
 
 
 def read_postgresql(
@@ -127,7 +142,11 @@ def schema_pieces(rows: Rows) -> Pieces:
 
 
 class Reading:
-    """Makes facts of the catalogue's rows."""
+    """Makes facts of the catalogue's rows, whose columns are called as the attributes of facts.
+
+    What has more to it has a method of its query's name, which changes what is said, and tells
+    whether the server chose the object's name.
+    """
 
     def __init__(self, rows: Mapping[str, Rows]) -> None:
         """Keep the rows, by the names of their queries."""
@@ -135,9 +154,9 @@ class Reading:
         #: Sequences that belong to a column, which may have several: how ``nextval`` names them.
         self.owned: dict[tuple[str, str, str], tuple[str, ...]] = {}
         for row in rows["sequences"]:
-            if row[2]:
-                column = (row[0], row[2], row[3])
-                self.owned[column] = (*self.owned.get(column, ()), row[14])
+            if row.table:
+                column = (row.schema, row.table, row.column)
+                self.owned[column] = (*self.owned.get(column, ()), row.quoted)
 
     def pieces(self, known: Pieces) -> Iterator[tuple[int, Hashable, tuple[Fact, ...]]]:
         """Yield the unit of each row, all that its facts follow from, and these.
@@ -146,220 +165,91 @@ class Reading:
         """
         for name, rows in self.rows.items():
             for row in rows:
-                unit, row = (row[-1], row[:-1]) if name in BY_UNIT else (0, row)
-                words: Hashable = tuple(row)
+                unit, values = (row[-1], row[:-1]) if name in BY_UNIT else (0, row)
+                words: Hashable = tuple(values)
                 if name == "types":
                     # The values of an enum are a list.
                     words = repr(words)
                 elif name == "columns":
-                    words = (words, self.owned.get((row[0], row[2], row[1])))
+                    words = (words, self.owned.get((row.schema, row.table, row.name)))
                 facts = known.get((name, words))
                 if facts is None:
                     # What stands in a function is never written by the server.
-                    said = tuple(row if name == "functions" else map(settled, row))
-                    facts = tuple(getattr(self, name)(said))
+                    texts = values if name == "functions" else map(settled, values)
+                    said = dict(zip(row._fields, texts, strict=False))
+                    facts = (self.fact(name, said),)
                 yield unit, (name, words), facts
 
-    def relations(self, row: Row) -> Iterator[Fact]:
-        """Yield the fact of a table, view or composite type."""
-        schema, name, kind, persistence, bound, partitions, parents, options, toast = row[:9]
-        method, secured, forced, replica, of_type, view, server, foreign, place, comment = row[9:]
-        attributes = {
-            "persistence": PERSISTENCE.get(persistence),
-            "partition of": parents if bound else None,
-            "inherits": None if bound else parents,
-            "partition bound": bound,
-            "partitioned by": partitions,
-            "options": options,
-            "options of TOAST": toast,
-            "access method": method if kind in "rm" and method != "heap" else None,
-            "row security": secured,
-            "row security for the owner": forced,
-            "replica identity": REPLICA_IDENTITY.get(replica) if kind in "rpm" else None,
-            "of type": of_type,
-            "definition": view,
-            "server": server,
-            "foreign options": foreign,
-            "tablespace": place,
-            "comment": comment,
-        }
-        yield Fact.make(KINDS[kind], schema, name, attributes)
+    def fact(self, query: str, said: dict[str, Any]) -> Fact:
+        """Return the fact of an object.
 
-    def columns(self, row: Row) -> Iterator[Fact]:
-        """Yield the fact of a column."""
-        schema, name, table, kind, number, type_, not_null, default, identity, generated = row[:10]
-        collation, storage, compression, target, options, foreign, local, comment = row[10:18]
-        constraint, definition = row[18:]
-        for own in self.owned.get((schema, table, name), ()):
+        :param said: its row, by the names of the columns
+        """
+        for attribute, words in LETTERS.get(query, {}).items():
+            said[attribute] = words.get(said[attribute])
+        change = getattr(self, query, None)
+        servers = change is not None and change(said)
+        kind, schema, name = said.pop("kind"), said.pop("schema"), said.pop("name")
+        if kind == "extension":
+            said["schema"] = said.pop("in schema")
+        table = said.pop("table", None)
+        return Fact.make(kind, schema, name, said, table=table, server_named=servers)
+
+    def relations(self, said: dict[str, Any]) -> bool:
+        """Say of a table whether its parents are those of a partition."""
+        parents = said.pop("parents")
+        said["partition of" if said["partition bound"] else "inherits"] = parents
+        return False
+
+    def columns(self, said: dict[str, Any]) -> bool:
+        """Say where a column has its value from, and what of its NOT NULL is not the server's."""
+        said["kind"] = "column"
+        default = said["default"]
+        for own in self.owned.get((said["schema"], said["table"], said["name"]), ()):
             quoted = own.replace("'", "''")
             if default == f"nextval('{quoted}'::regclass)":
-                default = OWN
-        if re.fullmatch(r".*_not_null\d*", str(constraint), re.DOTALL):
+                said["default"] = OWN
+        if said["generated"]:
+            said["default"], said["generated"] = None, f"{default} {said['generated']}"
+        if re.fullmatch(r".*_not_null\d*", str(said["name of NOT NULL"]), re.DOTALL):
             # The server's own, maybe by a name that the column or table had before.
-            constraint = None
-        written = str(definition or "")
-        more = written[len("NOT NULL ") + len(quote_name(name)) :].strip()
-        attributes = {
-            POSITION: number,
-            "type": type_,
-            "not null": not_null,
-            "name of NOT NULL": constraint,
-            "options of NOT NULL": more or None,
-            "generated": f"{default} {GENERATED[generated]}" if generated else None,
-            "default": None if generated else default,
-            "identity": IDENTITY.get(identity),
-            "collation": collation,
-            "storage": STORAGE.get(storage),
-            "compression": compression,
-            "statistics target": target,
-            "options": options,
-            "foreign options": foreign,
-            "inherited": not local,
-            "comment": comment,
-            "of type": kind == "c",
-        }
-        yield Fact.make("column", schema, name, attributes, table=table)
+            said["name of NOT NULL"] = None
+        written = str(said["options of NOT NULL"] or "")
+        more = written[len("NOT NULL ") + len(quote_name(said["name"])) :].strip()
+        said["options of NOT NULL"] = more or None
+        return False
 
-    def constraints(self, row: Row) -> Iterator[Fact]:
-        """Yield the fact of a constraint of a table or domain."""
-        schema, name, table, kind, of_domain, definition, valid, comment = row[:8]
-        columns, index_columns, options, index_valid, clustered, replica = row[8:14]
-        place, index_comment, count = row[14:]
-        key = index_columns if kind in "ux" else columns
-        if kind == "p" or (kind == "c" and (count or 0) != 1):
-            key = None
-        attributes = {
-            "definition": definition.removesuffix(" NOT VALID"),
-            "not valid": not valid and not definition.endswith(" NOT ENFORCED"),
-            "index options": options,
-            "index not valid": index_valid is False,
-            "index tablespace": place,
-            "index comment": index_comment,
-            "clustered": bool(clustered),
-            "replica identity": bool(replica),
-            "comment": comment,
-            "of type": of_domain,
-        }
-        yield Fact.make(
-            "constraint",
-            schema,
-            name,
-            attributes,
-            table=table,
-            server_named=is_servers(name, table, key, ENDINGS.get(kind, "")),
-        )
+    def constraints(self, said: dict[str, Any]) -> bool:
+        """Say of a constraint of a table or domain whether it is valid; tell of its name."""
+        letter, columns, count = said.pop("letter"), said.pop("columns"), said.pop("count")
+        of_index = said.pop("columns of the index")
+        said["kind"] = "constraint"
+        if said["definition"].endswith(" NOT ENFORCED"):
+            said["not valid"] = False
+        said["definition"] = said["definition"].removesuffix(" NOT VALID")
+        named = of_index if letter in "ux" else columns
+        if letter == "p" or (letter == "c" and (count or 0) != 1):
+            named = None
+        return is_servers(said["name"], said["table"], named, ENDINGS.get(letter, ""))
 
-    def indexes(self, row: Row) -> Iterator[Fact]:
-        """Yield the fact of an index that is not a constraint's."""
-        schema, name, table, definition, quoted, valid, clustered, replica, comment = row[:9]
-        columns, targets, parent, place = row[9:]
-        attributes = {
-            "definition": definition.replace(f"INDEX {quoted} ON ", "INDEX ON ", 1),
-            "not valid": not valid,
-            "clustered": clustered,
-            "replica identity": replica,
-            "statistics targets": targets,
-            "attached to": parent,
-            "tablespace": place,
-            "comment": comment,
-        }
-        yield Fact.make(
-            "index",
-            schema,
-            name,
-            attributes,
-            table=table,
-            server_named=is_servers(name, table, columns, "idx"),
-        )
+    def indexes(self, said: dict[str, Any]) -> bool:
+        """Take the name out of the definition of an index that is no constraint's; tell of it."""
+        said["kind"] = "index"
+        named = f"INDEX {said.pop('quoted')} ON "
+        said["definition"] = said["definition"].replace(named, "INDEX ON ", 1)
+        return is_servers(said["name"], said["table"], said.pop("columns"), "idx")
 
-    def types(self, row: Row) -> Iterator[Fact]:
-        """Yield the fact of an enum, domain or range type."""
-        schema, name, kind, labels, base, not_null, default, collation, range_, comment = row
-        attributes = {
-            "values": tuple(labels or ()),
-            "type": base,
-            "not null": not_null,
-            "default": default,
-            "collation": collation,
-            "definition": range_,
-            "comment": comment,
-        }
-        yield Fact.make(TYPES[kind], schema, name, attributes)
+    def types(self, said: dict[str, Any]) -> bool:
+        """Give the values of an enum type their order."""
+        said["values"] = tuple(said["values"] or ())
+        return False
 
-    def sequences(self, row: Row) -> Iterator[Fact]:
-        """Yield the fact of a sequence."""
-        schema, name, table, column, kind, type_, start, increment, low, high = row[:10]
-        cache, cycle, persistence, comment, _ = row[10:]
-        attributes: dict[str, Value] = {
-            "type": type_,
-            "start": start,
-            "increment": increment,
-            "minimum": low,
-            "maximum": high,
-            "cache": cache,
-            "cycle": cycle,
-            "persistence": PERSISTENCE.get(persistence),
-            "comment": comment,
-            "owner": column and f"{table}.{column}",
-            "identity": kind == "i",
-        }
-        yield Fact.make(
-            "sequence",
-            schema,
-            name,
-            attributes,
-            table=table,
-            server_named=bool(table) and is_servers(name, table, column, "seq"),
-        )
-
-    def functions(self, row: Row) -> Iterator[Fact]:
-        """Yield the fact of a function or procedure."""
-        schema, name, kind, definition, comment = row
-        yield Fact.make(
-            ROUTINES[kind], schema, name, {"definition": definition, "comment": comment}
-        )
-
-    def triggers(self, row: Row) -> Iterator[Fact]:
-        """Yield the fact of a trigger or rule."""
-        schema, name, table, kind, definition, enabled, comment = row
-        yield Fact.make(
-            kind,
-            schema,
-            name,
-            {"definition": definition, "fires": FIRING.get(enabled), "comment": comment},
-            table=table,
-        )
-
-    def policies(self, row: Row) -> Iterator[Fact]:
-        """Yield the fact of a policy of row security."""
-        schema, name, table, command, permissive, roles, using, check, comment = row
-        attributes = {
-            "command": COMMANDS[command],
-            "restrictive": not permissive,
-            "roles": roles,
-            "using": using,
-            "with check": check,
-            "comment": comment,
-        }
-        yield Fact.make("policy", schema, name, attributes, table=table)
-
-    def extensions(self, row: Row) -> Iterator[Fact]:
-        """Yield the fact of an extension."""
-        schema, name, version, comment = row
-        attributes = {"schema": schema, "version": version, "comment": comment}
-        yield Fact.make("extension", "", name, attributes)
-
-    def statistics(self, row: Row) -> Iterator[Fact]:
-        """Yield the fact of extended statistics."""
-        schema, name, table, definition, target, comment, quoted = row
-        definition = definition.replace(f"STATISTICS {quoted} ", "STATISTICS ", 1)
-        yield Fact.make(
-            "statistics",
-            schema,
-            name,
-            {"definition": definition, "statistics target": target, "comment": comment},
-            table=table,
-        )
+    def sequences(self, said: dict[str, Any]) -> bool:
+        """Tell of the name of a sequence."""
+        said["kind"] = "sequence"
+        del said["quoted"]
+        column = said.pop("column")
+        return bool(column) and is_servers(said["name"], said["table"], column, "seq")
 
 
 def quote_name(name: str) -> str:

@@ -1,7 +1,8 @@
 """The queries by which facts are read from PostgreSQL's catalogue, one for each kind of object.
 
-Each begins with the schema and the name; what belongs to an extension is left out. The search path
-is empty meanwhile, so that the server writes every name with its schema.
+Each begins with the schema and the name, and its other columns are called as the attributes of
+facts; what belongs to an extension is left out. The search path is empty meanwhile, so that the
+server writes every name with its schema.
 
 Those of :data:`BY_UNIT` end with the unit: the oid of the table whose part a row is, or of what has
 no table. It is 0 for views, whose texts follow from other relations, and for domains.
@@ -25,17 +26,21 @@ IN_EXTENSION = """EXISTS (SELECT 1 FROM pg_depend e WHERE e.deptype = 'e'
 OF_TABLE = IN_EXTENSION.format("pg_class", "c.oid")
 
 RELATIONS = f"""
-SELECT n.nspname, c.relname, c.relkind::text, c.relpersistence::text,
-       CASE WHEN c.relispartition THEN pg_get_expr(c.relpartbound, c.oid) END,
-       CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END,
+SELECT n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
+       c.relpersistence::text AS persistence,
+       CASE WHEN c.relispartition THEN pg_get_expr(c.relpartbound, c.oid) END AS "partition bound",
+       CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END AS "partitioned by",
        (SELECT string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhseqno)
-        FROM pg_inherits i WHERE i.inhrelid = c.oid),
-       array_to_string(c.reloptions, ', '), array_to_string(t.reloptions, ', '), am.amname,
-       c.relrowsecurity, c.relforcerowsecurity, c.relreplident::text,
-       CASE WHEN c.reloftype <> 0 THEN c.reloftype::regtype::text END,
-       CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
-       f.srvname, array_to_string(f.ftoptions, ', '), sp.spcname,
-       obj_description(c.oid, 'pg_class'),
+        FROM pg_inherits i WHERE i.inhrelid = c.oid) AS parents,
+       array_to_string(c.reloptions, ', ') AS options,
+       array_to_string(t.reloptions, ', ') AS "options of TOAST",
+       CASE WHEN c.relkind IN ('r', 'm') THEN nullif(am.amname, 'heap') END AS "access method",
+       c.relrowsecurity AS "row security", c.relforcerowsecurity AS "row security for the owner",
+       CASE WHEN c.relkind IN ('r', 'p', 'm') THEN c.relreplident::text END AS "replica identity",
+       CASE WHEN c.reloftype <> 0 THEN c.reloftype::regtype::text END AS "of type",
+       CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END AS definition,
+       f.srvname AS server, array_to_string(f.ftoptions, ', ') AS "foreign options",
+       sp.spcname AS tablespace, obj_description(c.oid, 'pg_class') AS comment,
        CASE WHEN c.relkind IN ('v', 'm') THEN 0 ELSE c.oid::bigint END AS unit
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -49,27 +54,28 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') AND n.nspname IN :schemas AND 
 
 # Of the options of a column those that are documented: some builds keep numbers of their own there.
 COLUMNS = f"""
-SELECT n.nspname, a.attname, c.relname, c.relkind::text, a.attnum,
-       format_type(a.atttypid, a.atttypmod), a.attnotnull,
-       pg_get_expr(d.adbin, d.adrelid), a.attidentity::text, a.attgenerated::text,
-       CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text END,
-       CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage::text END,
-       nullif(a.attcompression::text, ''), nullif(a.attstattarget, -1),
-       (SELECT string_agg(o, ', ') FROM unnest(a.attoptions) AS o WHERE o LIKE 'n\\_distinct%'),
-       array_to_string(a.attfdwoptions, ', '),
-       a.attislocal, col_description(c.oid, a.attnum),
-       (SELECT k.conname FROM pg_constraint k
-        WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conislocal
-          AND k.conkey[1] = a.attnum),
-       (SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
-        WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conislocal
-          AND k.conkey[1] = a.attnum),
+SELECT n.nspname AS schema, a.attname AS name, c.relname AS table, c.relkind = 'c' AS "of type",
+       a.attnum AS position, format_type(a.atttypid, a.atttypmod) AS type,
+       a.attnotnull AS "not null", pg_get_expr(d.adbin, d.adrelid) AS default,
+       a.attidentity::text AS identity, a.attgenerated::text AS generated,
+       CASE WHEN a.attcollation <> t.typcollation
+            THEN a.attcollation::regcollation::text END AS collation,
+       CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage::text END AS storage,
+       nullif(a.attcompression::text, '') AS compression,
+       nullif(a.attstattarget, -1) AS "statistics target",
+       (SELECT string_agg(o, ', ') FROM unnest(a.attoptions) AS o
+        WHERE o LIKE 'n\\_distinct%') AS options,
+       array_to_string(a.attfdwoptions, ', ') AS "foreign options",
+       NOT a.attislocal AS inherited, col_description(c.oid, a.attnum) AS comment,
+       k.conname AS "name of NOT NULL", pg_get_constraintdef(k.oid) AS "options of NOT NULL",
        CASE WHEN c.relkind IN ('v', 'm') THEN 0 ELSE c.oid::bigint END AS unit
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'n' AND k.conislocal
+     AND k.conkey[1] = a.attnum
 WHERE a.attnum > 0 AND NOT a.attisdropped AND n.nspname IN :schemas
   AND (c.relkind IN ('r', 'p', 'f', 'c') OR (c.relkind IN ('v', 'm')
        AND (d.oid IS NOT NULL OR col_description(c.oid, a.attnum) IS NOT NULL)))
@@ -83,14 +89,18 @@ INDEX_COLUMNS = """(SELECT string_agg(coalesce(t.attname, a.attname), '_' ORDER 
         WHERE a.attrelid = x.oid)"""
 
 CONSTRAINTS = f"""
-SELECT n.nspname, k.conname, coalesce(c.relname, t.typname), k.contype::text, t.oid IS NOT NULL,
-       pg_get_constraintdef(k.oid), k.convalidated, obj_description(k.oid, 'pg_constraint'),
+SELECT n.nspname AS schema, k.conname AS name, coalesce(c.relname, t.typname) AS table,
+       k.contype::text AS letter, t.oid IS NOT NULL AS "of type",
+       pg_get_constraintdef(k.oid) AS definition, NOT k.convalidated AS "not valid",
+       obj_description(k.oid, 'pg_constraint') AS comment,
        (SELECT string_agg(a.attname, '_' ORDER BY key.place)
         FROM unnest(k.conkey) WITH ORDINALITY AS key (number, place)
-        JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.number),
-       {INDEX_COLUMNS},
-       array_to_string(x.reloptions, ', '), i.indisvalid, i.indisclustered, i.indisreplident,
-       sp.spcname, obj_description(x.oid, 'pg_class'), cardinality(k.conkey),
+        JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.number) AS columns,
+       {INDEX_COLUMNS} AS "columns of the index",
+       array_to_string(x.reloptions, ', ') AS "index options",
+       NOT i.indisvalid AS "index not valid", i.indisclustered AS clustered,
+       i.indisreplident AS "replica identity", sp.spcname AS "index tablespace",
+       obj_description(x.oid, 'pg_class') AS "index comment", cardinality(k.conkey) AS count,
        k.conrelid::bigint AS unit
 FROM pg_constraint k
 LEFT JOIN pg_class c ON c.oid = k.conrelid
@@ -106,13 +116,17 @@ WHERE k.contype NOT IN ('t', 'n') AND k.conparentid = 0 AND n.nspname IN :schema
 """
 
 INDEXES = f"""
-SELECT n.nspname, x.relname, c.relname, pg_get_indexdef(x.oid), quote_ident(x.relname),
-       i.indisvalid, i.indisclustered, i.indisreplident, obj_description(x.oid, 'pg_class'),
-       {INDEX_COLUMNS},
+SELECT n.nspname AS schema, x.relname AS name, c.relname AS table,
+       pg_get_indexdef(x.oid) AS definition, quote_ident(x.relname) AS quoted,
+       NOT i.indisvalid AS "not valid", i.indisclustered AS clustered,
+       i.indisreplident AS "replica identity", obj_description(x.oid, 'pg_class') AS comment,
+       {INDEX_COLUMNS} AS columns,
        (SELECT string_agg(a.attnum || ': ' || a.attstattarget, ', ' ORDER BY a.attnum)
-        FROM pg_attribute a WHERE a.attrelid = x.oid AND a.attstattarget >= 0),
-       (SELECT h.inhparent::regclass::text FROM pg_inherits h WHERE h.inhrelid = x.oid),
-       (SELECT s.spcname FROM pg_tablespace s WHERE s.oid = x.reltablespace),
+        FROM pg_attribute a
+        WHERE a.attrelid = x.oid AND a.attstattarget >= 0) AS "statistics targets",
+       (SELECT h.inhparent::regclass::text FROM pg_inherits h
+        WHERE h.inhrelid = x.oid) AS "attached to",
+       (SELECT s.spcname FROM pg_tablespace s WHERE s.oid = x.reltablespace) AS tablespace,
        c.oid::bigint AS unit
 FROM pg_index i
 JOIN pg_class x ON x.oid = i.indexrelid
@@ -124,18 +138,19 @@ WHERE n.nspname IN :schemas AND c.relkind IN ('r', 'p', 'm') AND NOT {OF_TABLE}
 """
 
 TYPES = f"""
-SELECT n.nspname, t.typname, t.typtype::text,
+SELECT n.nspname AS schema, t.typname AS name, t.typtype::text AS kind,
        (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
-        FROM pg_enum e WHERE e.enumtypid = t.oid),
-       CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END,
-       t.typnotnull, CASE WHEN t.typtype = 'd' THEN pg_get_expr(t.typdefaultbin, 0) END,
+        FROM pg_enum e WHERE e.enumtypid = t.oid) AS values,
+       CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END AS type,
+       t.typnotnull AS "not null",
+       CASE WHEN t.typtype = 'd' THEN pg_get_expr(t.typdefaultbin, 0) END AS default,
        CASE WHEN t.typtype = 'd' AND t.typcollation <> b.typcollation
-            THEN t.typcollation::regcollation::text END,
+            THEN t.typcollation::regcollation::text END AS collation,
        CASE WHEN r.rngtypid IS NOT NULL
             THEN format_type(r.rngsubtype, NULL) || ' ' || o.opcname || ' '
                  || r.rngcollation::regcollation::text || ' ' || r.rngcanonical::text || ' '
-                 || r.rngsubdiff::text END,
-       obj_description(t.oid, 'pg_type')
+                 || r.rngsubdiff::text END AS definition,
+       obj_description(t.oid, 'pg_type') AS comment
 FROM pg_type t
 JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_type b ON b.oid = t.typbasetype
@@ -146,10 +161,12 @@ WHERE t.typtype IN ('e', 'd', 'r') AND n.nspname IN :schemas
 """
 
 SEQUENCES = f"""
-SELECT n.nspname, c.relname, o.relname, a.attname, d.deptype::text,
-       format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax,
-       s.seqcache, s.seqcycle, c.relpersistence::text, obj_description(c.oid, 'pg_class'),
-       c.oid::regclass::text, coalesce(o.oid, c.oid)::bigint AS unit
+SELECT n.nspname AS schema, c.relname AS name, o.relname AS table, a.attname AS column,
+       d.deptype = 'i' AS identity, format_type(s.seqtypid, NULL) AS type, s.seqstart AS start,
+       s.seqincrement AS increment, s.seqmin AS minimum, s.seqmax AS maximum,
+       s.seqcache AS cache, s.seqcycle AS cycle, c.relpersistence::text AS persistence,
+       obj_description(c.oid, 'pg_class') AS comment, c.oid::regclass::text AS quoted,
+       o.relname || '.' || a.attname AS owner, coalesce(o.oid, c.oid)::bigint AS unit
 FROM pg_sequence s
 JOIN pg_class c ON c.oid = s.seqrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -161,15 +178,16 @@ WHERE n.nspname IN :schemas AND NOT {OF_TABLE}
 """
 
 FUNCTIONS = f"""
-SELECT n.nspname, p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
-       p.prokind::text,
+SELECT n.nspname AS schema,
+       p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' AS name,
+       p.prokind::text AS kind,
        CASE WHEN p.prokind = 'a' THEN
             format_type(p.prorettype, NULL) || ' ' || g.aggkind::text || ' '
             || g.aggtransfn::text || ' ' || g.aggfinalfn::text || ' '
             || g.aggcombinefn::text || ' ' || format_type(g.aggtranstype, NULL) || ' '
             || coalesce(g.agginitval, '')
-       ELSE pg_get_functiondef(p.oid) END,
-       obj_description(p.oid, 'pg_proc')
+       ELSE pg_get_functiondef(p.oid) END AS definition,
+       obj_description(p.oid, 'pg_proc') AS comment
 FROM pg_proc p
 JOIN pg_namespace n ON n.oid = p.pronamespace
 LEFT JOIN pg_aggregate g ON g.aggfnoid = p.oid
@@ -179,8 +197,9 @@ WHERE n.nspname IN :schemas AND NOT {IN_EXTENSION.format("pg_proc", "p.oid")}
 """
 
 TRIGGERS = f"""
-SELECT n.nspname, t.tgname, c.relname, 'trigger', pg_get_triggerdef(t.oid), t.tgenabled::text,
-       obj_description(t.oid, 'pg_trigger')
+SELECT n.nspname AS schema, t.tgname AS name, c.relname AS table, 'trigger' AS kind,
+       pg_get_triggerdef(t.oid) AS definition, t.tgenabled::text AS fires,
+       obj_description(t.oid, 'pg_trigger') AS comment
 FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -195,11 +214,13 @@ WHERE r.rulename <> '_RETURN' AND n.nspname IN :schemas AND NOT {OF_TABLE}
 """
 
 POLICIES = f"""
-SELECT n.nspname, p.polname, c.relname, p.polcmd::text, p.polpermissive,
+SELECT n.nspname AS schema, p.polname AS name, c.relname AS table, 'policy' AS kind,
+       p.polcmd::text AS command, NOT p.polpermissive AS restrictive,
        (SELECT string_agg(CASE WHEN r.oid = 0 THEN 'public' ELSE pg_get_userbyid(r.oid)::text END,
-                          ', ' ORDER BY r.oid) FROM unnest(p.polroles) AS r (oid)),
-       pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid),
-       obj_description(p.oid, 'pg_policy')
+                          ', ' ORDER BY r.oid) FROM unnest(p.polroles) AS r (oid)) AS roles,
+       pg_get_expr(p.polqual, p.polrelid) AS using,
+       pg_get_expr(p.polwithcheck, p.polrelid) AS "with check",
+       obj_description(p.oid, 'pg_policy') AS comment
 FROM pg_policy p
 JOIN pg_class c ON c.oid = p.polrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -207,14 +228,17 @@ WHERE n.nspname IN :schemas AND NOT {OF_TABLE}
 """
 
 EXTENSIONS = """
-SELECT n.nspname, e.extname, e.extversion, obj_description(e.oid, 'pg_extension')
+SELECT '' AS schema, e.extname AS name, 'extension' AS kind, n.nspname AS "in schema",
+       e.extversion AS version, obj_description(e.oid, 'pg_extension') AS comment
 FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 """
 
 STATISTICS = f"""
-SELECT n.nspname, s.stxname, c.relname, pg_get_statisticsobjdef(s.oid),
-       nullif(s.stxstattarget, -1), obj_description(s.oid, 'pg_statistic_ext'),
-       quote_ident(n.nspname) || '.' || quote_ident(s.stxname)
+SELECT n.nspname AS schema, s.stxname AS name, c.relname AS table, 'statistics' AS kind,
+       replace(pg_get_statisticsobjdef(s.oid), format('STATISTICS %I.%I ', n.nspname, s.stxname),
+               'STATISTICS ') AS definition,
+       nullif(s.stxstattarget, -1) AS "statistics target",
+       obj_description(s.oid, 'pg_statistic_ext') AS comment
 FROM pg_statistic_ext s
 JOIN pg_namespace n ON n.oid = s.stxnamespace
 JOIN pg_class c ON c.oid = s.stxrelid
