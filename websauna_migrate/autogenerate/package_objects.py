@@ -16,7 +16,7 @@ from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.revision_scripts.script_names import Call
 from websauna_migrate.revision_scripts.written_operations import Operation, operations_in
-from websauna_migrate.revision_scripts.written_types import Types, types_on, written_types
+from websauna_migrate.revision_scripts.written_schema import Types, WrittenSchema
 
 if TYPE_CHECKING:
     from alembic_utils.replaceable_entity import ReplaceableEntity
@@ -119,9 +119,9 @@ class PackageObjects:
         return [one for path in squashed for one in self.operations_of(script_text(path))]
 
     @cached_property
-    def written_types(self) -> Types:
-        """The types that the package's columns have by its scripts, as far as they tell it."""
-        return written_types(self.operations)
+    def written(self) -> WrittenSchema:
+        """What the package's tables have by its scripts, as far as they tell it."""
+        return WrittenSchema().read(self.operations)
 
     def types_on(self, dialects: tuple[str, ...]) -> Types:
         """Return the types that columns surely have on a database by the scripts of all packages.
@@ -129,15 +129,15 @@ class PackageObjects:
         :param dialects: the names of SQLAlchemy's dialects that run on it
         """
         if dialects not in self._types:
-
-            def is_of(package: str, key: Key) -> bool:
-                return self.owner_of(*key) in (package, None)
-
-            scripts = (
-                (one.package, self.operations_of(script_text(one.path)))
-                for one in self.snapshot.graph.timeline()
-            )
-            self._types[dialects] = types_on(dialects, scripts, self.normal, is_of)
+            written = WrittenSchema(dialects, self.normal)
+            for one in self.snapshot.graph.timeline():
+                # What cannot be read of a script is about the tables of its own package.
+                owners = (one.package, None)
+                written.read(
+                    self.operations_of(script_text(one.path)),
+                    lambda key, owners=owners: self.owner_of(*key) in owners,  # type: ignore[misc]
+                )
+            self._types[dialects] = written.types
         return self._types[dialects]
 
     @property

@@ -6,7 +6,7 @@ import ast
 import builtins
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from websauna_migrate.planning.accesses import Key
@@ -149,16 +149,24 @@ def may_change(
     return None
 
 
-def running_on(
-    dialects: Collection[str], operations: Iterable[Operation]
-) -> Iterator[tuple[Operation, Callable[[str, str], bool] | None]]:
-    """Yield the operations that may run on a database, with what :func:`may_change` says of each.
+#: Operations, and changes of columns, that SQLite takes in a batch alone.
+IN_A_BATCH = frozenset(
+    {
+        *("create_check_constraint", "create_foreign_key", "create_primary_key"),
+        *("create_unique_constraint", "drop_constraint"),
+    }
+)
+CHANGED_IN_A_BATCH = frozenset({"nullable", "server_default", "type_"})
 
-    :param dialects: the names of SQLAlchemy's dialects that run on it
-    """
-    for one in operations:
-        if one.runs.may_run(dialects):
-            yield one, may_change(one.call, one.name, one.batch)
+
+def needs_batch(operation: Operation) -> bool:
+    """True if a script surely fails on SQLite at an operation, for lack of a batch."""
+    call, name, batch, runs = operation
+    if batch != (None, None) or not runs.surely_runs(("sqlite",)):
+        return False
+    return name in IN_A_BATCH or (
+        name == "alter_column" and not CHANGED_IN_A_BATCH.isdisjoint(call.keywords)
+    )
 
 
 def everything(table: str, part: str) -> bool:

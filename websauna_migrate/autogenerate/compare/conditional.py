@@ -25,7 +25,7 @@ from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.models.model_sql import final_name
 from websauna_migrate.models.sqlalchemy_internals import has_condition, is_created
-from websauna_migrate.revision_scripts.written_parts import Part, Parts, parts_on
+from websauna_migrate.revision_scripts.written_schema import Part, Parts, WrittenSchema
 
 Item: TypeAlias = Constraint | Index
 
@@ -69,7 +69,7 @@ class ConditionalParts:
         items = (item for table in self.owned.tables for item in items_of(table))
         if not any(one.runs.tests for one in older) and not any(map(self.is_partial, items)):
             return dict.fromkeys(self.databases)
-        return {one: parts_on(DATABASES[one], older) for one in self.databases}
+        return {one: WrittenSchema(DATABASES[one]).read(older).parts() for one in self.databases}
 
     def is_on(self, item: Item, database: str) -> bool:
         """Tell whether a database gets a constraint or index of the models."""

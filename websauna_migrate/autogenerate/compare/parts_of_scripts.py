@@ -25,7 +25,7 @@ from websauna_migrate.alembic_adapter.written_expressions import (
     key_of,
 )
 from websauna_migrate.revision_scripts.script_names import UNKNOWN
-from websauna_migrate.revision_scripts.written_parts import Part
+from websauna_migrate.revision_scripts.written_schema import Part
 from websauna_migrate.revision_scripts.written_spellings import chosen
 
 Operation = ops.AddConstraintOp | ops.CreateIndexOp

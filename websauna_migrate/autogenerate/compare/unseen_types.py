@@ -39,7 +39,8 @@ from websauna_migrate.models.named_types import named_types
 from websauna_migrate.models.sqlalchemy_internals import variants_of, with_other_variant
 from websauna_migrate.models.type_words import is_castable, name_in, one_word
 from websauna_migrate.revision_scripts.script_names import Names
-from websauna_migrate.revision_scripts.written_types import needs_batch, type_in
+from websauna_migrate.revision_scripts.written_operations import needs_batch
+from websauna_migrate.revision_scripts.written_types import type_in
 
 #: A column: the normal key of its table, and its name.
 Place = tuple[Key, str]

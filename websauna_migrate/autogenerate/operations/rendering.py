@@ -39,16 +39,13 @@ from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.revision_scripts.script_files import script_text
-from websauna_migrate.revision_scripts.written_operations import Operation
-from websauna_migrate.revision_scripts.written_spellings import (
+from websauna_migrate.revision_scripts.written_schema import (
     Place,
-    Written,
-    expressions_in_place,
+    WrittenSchema,
     rename_column,
     rename_table,
-    written_spellings,
 )
-from websauna_migrate.revision_scripts.written_types import Types, written_types
+from websauna_migrate.revision_scripts.written_spellings import Written, written_spellings
 
 #: Functions without arguments that SQLAlchemy spells for each database.
 PORTABLE_FUNCTIONS = frozenset(
@@ -241,14 +238,14 @@ def spell_for_databases(
 
     context.opts["spellings"] = older
     spelling = Spelling(context)
-    known = functools.cache(lambda: expressions_before(owned.older_operations(squashed), renames))
-    types = functools.cache(
-        lambda: (
-            owned.written_types
-            if squashed is None
-            else written_types(owned.older_operations(squashed))
-        )
-    )
+
+    @functools.cache
+    def before() -> WrittenSchema:
+        if squashed is None:
+            return owned.written
+        return WrittenSchema().read(owned.older_operations(squashed))
+
+    known = functools.cache(lambda: expressions_before(before(), renames))
 
     def restore_all(op: ops.MigrateOperation, back: bool = True) -> None:
         for place, holder, attribute in expressions_that_stay(op, owned, back=back):
@@ -265,12 +262,12 @@ def spell_for_databases(
                         options = {*op.kw} if squashed is None else CONDITIONS
                         restore_condition(spelling, known(), owned, op, options)
                     op.kw = {key: spelling.of_database(key, one) for key, one in op.kw.items()}
-            leave_truth_out(owned, types, container)
+            leave_truth_out(owned, before, container)
 
 
-def expressions_before(operations: Sequence[Operation], renames: Renames) -> dict[Place, Written]:
+def expressions_before(before: WrittenSchema, renames: Renames) -> dict[Place, Written]:
     """Return the expressions that scripts wrote, as they are behind the renames of a new one."""
-    found = expressions_in_place(operations)
+    found = {**before.expressions}
     for moved in renames.tables:
         rename_table(found, (moved.schema, moved.old), moved.new)
     for column in renames.columns:
@@ -287,11 +284,11 @@ TRUTH = re.compile(r'[(`"]*(\w+)[`"]*\s+in\s*\(\s*0\s*,\s*1\s*\)\)*', re.IGNOREC
 
 
 def leave_truth_out(
-    owned: PackageObjects, types: Callable[[], Types], container: ops.MigrateOperation
+    owned: PackageObjects, before: Callable[[], WrittenSchema], container: ops.MigrateOperation
 ) -> None:
     """Let the CHECKs of booleans go and come where they are: PostgreSQL has a type for them.
 
-    :param types: returns those that older scripts wrote
+    :param before: returns what older scripts made
     """
     models = owned.models
     for table in getattr(container, "ops", ()):
@@ -304,7 +301,7 @@ def leave_truth_out(
             if found is None:
                 continue
             column = models[key].columns.get(found[1]) if key in models else None
-            type_ = types().get(key, {}).get(found[1]) if column is None else column.type
+            type_ = before().types.get(key, {}).get(found[1]) if column is None else column.type
             if isinstance(type_, sa.Boolean):
                 table.ops[place] = not_on_postgresql(op)
 

@@ -34,7 +34,7 @@ def say_written_types(
     going = [*types_that_go(operations, owned)]
     if not going:
         return
-    known = owned.written_types
+    known = owned.written.types
     dialect = context.dialect
     own = dialect.name.replace("mariadb", "mysql")
     for key, name, holder, attribute in going:

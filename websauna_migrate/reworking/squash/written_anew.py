@@ -44,7 +44,7 @@ from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.revision_scripts.script_parts import ScriptParts
 from websauna_migrate.revision_scripts.written_operations import operations_in
-from websauna_migrate.revision_scripts.written_types import written_types
+from websauna_migrate.revision_scripts.written_schema import WrittenSchema
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.runs.base_service import Service
 
@@ -229,7 +229,7 @@ def restore_types(
     One that the database would keep otherwise than it does is left out, and so is an enum whose
     values are not known. The CHECK of one is the type's again.
     """
-    known = written_types(operations_in(script_text(one.path) for one in scripts))
+    known = WrittenSchema().read(operations_in(script_text(one.path) for one in scripts)).types
     values = last_values(loaded, scripts)
     for table in metadata.tables.values():
         types = known.get((table.schema, table.name), {})

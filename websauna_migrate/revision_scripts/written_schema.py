@@ -1,0 +1,287 @@
+"""What tables have behind the upgrades of scripts, as far as the texts of these tell it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from sqlalchemy.types import TypeEngine
+
+from websauna_migrate.facts.brackets import renamed_in
+from websauna_migrate.planning.accesses import Key
+from websauna_migrate.revision_scripts.script_names import Call
+from websauna_migrate.revision_scripts.written_operations import (
+    CHANGES,
+    Operation,
+    batch_key,
+    everything,
+    may_change,
+)
+from websauna_migrate.revision_scripts.written_spellings import (
+    Written,
+    conditions,
+    default_in,
+    expression,
+)
+from websauna_migrate.revision_scripts.written_types import type_in
+
+#: Schema and table, what it is, and the name of a column, constraint or index.
+Place = tuple[str | None, str, str, str]
+
+#: Types by table and column.
+Types = dict[Key, dict[str, TypeEngine[object]]]
+
+#: What makes a constraint or index, with Alembic's word for its kind.
+KINDS = {
+    "CheckConstraint": "check",
+    "ForeignKeyConstraint": "foreignkey",
+    "UniqueConstraint": "unique",
+    "create_check_constraint": "check",
+    "create_exclude_constraint": "exclude",
+    "create_foreign_key": "foreignkey",
+    "create_index": "index",
+    "create_unique_constraint": "unique",
+}
+
+
+class Part(NamedTuple):
+    """A constraint or index that a script made.
+
+    :ivar kind: Alembic's word
+    :ivar call: what made it
+    :ivar said: the arguments behind its name and its table
+    """
+
+    kind: str
+    call: Call
+    said: list[ast.expr]
+
+
+#: By table and name; ``None`` for one that may be there or not.
+Parts = dict[Key, dict[str, Part | None]]
+
+
+class WrittenSchema:
+    """What columns, constraints and indexes are by scripts: what is not understood is left out.
+
+    :ivar types: the types of columns
+    :ivar expressions: server defaults, the conditions of CHECKs and of indexes
+    """
+
+    def __init__(
+        self,
+        dialects: Collection[str] | None = None,
+        normal: Callable[[str | None], str | None] = lambda schema: schema,
+    ) -> None:
+        """Have read nothing yet.
+
+        :param dialects: the names of SQLAlchemy's dialects that run on a database, if it is about
+            one: what runs surely there counts, and what may run is forgotten. By default what runs
+            on some databases alone counts as if it did on all of them.
+        :param normal: returns a schema, ``None`` for the default one
+        """
+        self.dialects = dialects
+        self.normal = normal
+        self.types: Types = {}
+        self.expressions: dict[Place, Written] = {}
+        self._parts: Parts = {}
+        self._is_whole = True
+        #: Tables with types that bring CHECKs, whose names are not said.
+        self._checked: set[Key] = set()
+
+    def read(
+        self, operations: Iterable[Operation], is_of: Callable[[Key], bool] = lambda key: True
+    ) -> WrittenSchema:
+        """Read the operations of scripts, in the order in which they are applied.
+
+        :param is_of: tells of which tables an operation is that may do anything
+        """
+        for one in operations:
+            if self.dialects is not None and not one.runs.may_run(self.dialects):
+                continue
+            changes = may_change(one.call, one.name, one.batch)
+            if changes is not None:
+                self._forget(one.call, changes, is_of)
+            if one.name in KINDS or one.name in ("drop_constraint", "drop_index"):
+                self._note_part(one)
+            elif one.name in CHANGES:
+                self._note(one)
+        return self
+
+    def parts(self) -> Parts | None:
+        """Return the constraints and indexes.
+
+        Of what is created with a table it is what has a name. ``None`` where a script may have made
+        or dropped anything.
+        """
+        for key in self._checked & self._parts.keys():
+            found = self._parts[key]
+            found.update((one, None) for one, it in found.items() if it and it.kind == "check")
+        return self._parts if self._is_whole else None
+
+    def _runs_surely(self, operation: Operation) -> bool:
+        return self.dialects is None or operation.runs.surely_runs(self.dialects)
+
+    def _forget(
+        self, call: Call, changes: Callable[[str, str], bool], is_of: Callable[[Key], bool]
+    ) -> None:
+        """Leave out what an operation may change."""
+        for key, types in self.types.items():
+            if changes is not everything or is_of(key):
+                for one in [one for one in types if changes(key[1], one)]:
+                    del types[one]
+        for place in [one for one in self.expressions if changes(one[1], one[3])]:
+            del self.expressions[place]
+        if changes is everything:
+            self._is_whole = False
+        # SQL may have made what it names.
+        words = re.findall(r"\w+", str(call.value(0, "sqltext", "statement")))
+        for (_, table), parts in self._parts.items():
+            parts.update(dict.fromkeys(one for one in [*parts, *words] if changes(table, one)))
+
+    def _note_part(self, operation: Operation) -> None:
+        """Note a constraint or index that an operation makes or drops."""
+        call, name, batch, _ = operation
+        part = call.value(0, "constraint_name", "name", "index_name")
+        key = batch_key(call, batch, place=1)
+        if not isinstance(part, str):
+            return
+        surely = self._runs_surely(operation)
+        place = 1 if batch[1] is not None else 2
+        if name in KINDS and key is not None:
+            made = Part(KINDS[name], call, call.args[place:])
+            self._parts.setdefault(key, {})[part] = made if surely else None
+        elif name not in KINDS:
+            for one, parts in self._parts.items():
+                # An index may be dropped without a word of its table.
+                if part in parts and key in (one, None):
+                    parts[part] = None
+                    if surely:
+                        del parts[part]
+        if key is not None:
+            found = None
+            if name == "create_check_constraint":
+                found = expression(call.get(place, "condition"), call.names)
+            elif name == "create_index":
+                found = conditions(call.node, call.names) or None
+            kind = "index" if name.endswith("_index") else "constraint"
+            self._keep((*key, kind, part), found)
+
+    def _note(self, operation: Operation) -> None:
+        """Note what an operation says of a table or its columns."""
+        call, name, batch, _ = operation
+        key = batch_key(call, batch)
+        if key is None:
+            return
+        known = self._runs_surely(operation)
+        if self.dialects is not None:
+            known &= "if_not_exists" not in call.keywords and key[0] == self.normal(key[0])
+        new = call.value(1, "new_table_name")
+        if not known:
+            for table in {key[1], str(new)}:
+                self.types.pop((self.normal(key[0]), table), None)
+        if brings_check(call):
+            self._checked.add(key)
+        rest = call.args if batch[1] is not None else call.args[1:]
+        if name in ("create_table", "drop_table"):
+            self._rename_table(key, None)
+        if name == "rename_table":
+            self._rename_table(key, new if isinstance(new, str) else None)
+        elif name in ("create_table", "add_column"):
+            for part in rest:
+                if isinstance(part, ast.Call):
+                    self._note_item(key, Call(part, call.names), known)
+        elif name == "alter_column" and rest:
+            self._note_change(key, call, call.names.literal(rest[0]), known)
+
+    def _note_item(self, key: Key, item: Call, known: bool) -> None:
+        """Note a column or constraint that comes with a table, or to it."""
+        kind = (item.names.dotted(item.node.func) or "").rpartition(".")[2]
+        name = item.value(0 if kind == "Column" else None, "name")
+        if not isinstance(name, str):
+            return
+        if kind == "Column":
+            if known:
+                self._set_type(key, name, item.get(1, "type_"), item)
+            value = default_in(item.keywords.get("server_default"), item.names)
+            for one in item.args:
+                if isinstance(one, ast.Call) and (
+                    item.names.dotted(one.func) == "sqlalchemy.Computed"
+                ):
+                    value = expression(next(iter(one.args), None), item.names)
+            self._keep((*key, "column", name), value)
+        elif kind in KINDS:
+            self._parts.setdefault(key, {})[name] = Part(KINDS[kind], item, item.args)
+            if kind == "CheckConstraint":
+                self._keep((*key, "constraint", name), expression(item.get(0), item.names))
+
+    def _note_change(self, key: Key, call: Call, column: object, known: bool) -> None:
+        """Note the change of a column."""
+        new = call.value(None, "new_column_name")
+        if new is not None:
+            # They may be on it.
+            self._parts[key] = dict.fromkeys(self._parts.get(key, ()))
+        if not isinstance(column, str):
+            return
+        if known and "type_" in call.keywords:
+            self._set_type(key, column, call.keywords["type_"], call)
+        if "server_default" in call.keywords:
+            default = default_in(call.keywords["server_default"], call.names)
+            self._keep((*key, "column", column), default)
+        if isinstance(new, str):
+            types = self.types.get(key, {})
+            if column in types:
+                types[new] = types.pop(column)
+            rename_column(self.expressions, key, column, new)
+
+    def _set_type(self, key: Key, name: str, node: ast.expr | None, call: Call) -> None:
+        """Note the type of a column; one that is not understood is forgotten."""
+        types = self.types.setdefault(key, {})
+        types.pop(name, None)
+        type_ = None if node is None else type_in(node, call.names)
+        if type_ is not None:
+            types[name] = type_
+
+    def _keep(self, place: Place, value: Written | None) -> None:
+        """Note an expression, or that there is none that is known."""
+        self.expressions.pop(place, None)
+        if value is not None:
+            self.expressions[place] = value
+
+    def _rename_table(self, key: Key, new: str | None) -> None:
+        """Let a table have another name; ``None`` for one that is not there any more, or anew."""
+        types, parts = self.types.pop(key, {}), self._parts.pop(key, {})
+        rename_table(self.expressions, key, new)
+        if new is not None:
+            self.types[key[0], new], self._parts[key[0], new] = types, parts
+
+
+def rename_table(found: dict[Place, Written], key: Key, new: str | None) -> None:
+    """Let expressions be of a table's new name; ``None`` for no name."""
+    for one in [one for one in found if one[:2] == key]:
+        value = found.pop(one)
+        if new is not None:
+            found[key[0], new, one[2], one[3]] = value
+
+
+def rename_column(found: dict[Place, Written], key: Key, old: str, new: str) -> None:
+    """Let expressions be of a column's new name, and say that."""
+    for place in [one for one in found if one[:2] == key]:
+        value = found.pop(place)
+        if isinstance(value, Mapping):
+            value = {dialect: renamed_in(sql, {old: new}) for dialect, sql in value.items()}
+        found[(*key, "column", new) if place[2:] == ("column", old) else place] = value
+
+
+def brings_check(call: Call) -> bool:
+    """Tell whether the type of a column that an operation has brings a CHECK."""
+    columns = [one for one in call.args if isinstance(one, ast.Call)]
+    types = [*(one.args[1] for one in columns if len(one.args) > 1), call.keywords.get("type_")]
+    return any(
+        isinstance(one, ast.keyword) and one.arg == "create_constraint"
+        for type_ in types
+        if isinstance(type_, ast.Call)
+        for one in ast.walk(type_)
+    )
