@@ -549,7 +549,7 @@ class MigrationService(Service):
 
         Called when the application's configuration ends, before relationships look for them.
         """
-        from websauna_migrate.models.foreign_key_links import link_foreign_keys
+        from websauna_migrate.models.table_order import link_foreign_keys
 
         metadata = [one for package in self.packages for one in package.metadata]
         link_foreign_keys(metadata, lambda found: self.ownership.true_definition(found))

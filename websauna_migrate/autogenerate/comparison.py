@@ -24,8 +24,7 @@ from websauna_migrate.alembic_adapter.package_environment import PackageEnvironm
 from websauna_migrate.alembic_adapter.written_expressions import DATABASES
 from websauna_migrate.autogenerate.compare.columns import TYPE
 from websauna_migrate.autogenerate.compare.conditional import ConditionalParts
-from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
-from websauna_migrate.autogenerate.compare.leaning_keys import targets_of
+from websauna_migrate.autogenerate.compare.leaning import targets_of
 from websauna_migrate.autogenerate.compare.renaming import Renaming
 from websauna_migrate.autogenerate.compare.unseen_types import UnseenTypes
 from websauna_migrate.autogenerate.completion import Completion
@@ -34,7 +33,7 @@ from websauna_migrate.autogenerate.operations.model_columns import ModelColumns
 from websauna_migrate.autogenerate.operations.rendering import item_renderer
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import AUTOMATIC
-from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects, has_custom_comparison
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.renames import (
     NO_RENAMES,

@@ -28,7 +28,6 @@ from websauna_migrate.autogenerate.compare.constraints import (
     ConstraintComparison,
     is_for_others,
 )
-from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
 from websauna_migrate.autogenerate.compare.enum_types import NamedTypes
 from websauna_migrate.autogenerate.compare.foreign_keys import with_index_drops
 from websauna_migrate.autogenerate.compare.indexes import (
@@ -39,8 +38,7 @@ from websauna_migrate.autogenerate.compare.indexes import (
     missing_indexes,
     with_expression_indexes,
 )
-from websauna_migrate.autogenerate.compare.leaning_checks import freed_checks
-from websauna_migrate.autogenerate.compare.leaning_keys import freed_keys
+from websauna_migrate.autogenerate.compare.leaning import freed_checks, freed_keys
 from websauna_migrate.autogenerate.compare.mysql_attributes import (
     column_changes,
     index_aside,
@@ -71,9 +69,8 @@ from websauna_migrate.autogenerate.compare.unseen_types import UnseenTypes, take
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.enum_order import free_values
-from websauna_migrate.autogenerate.operations.model_columns import changed
+from websauna_migrate.autogenerate.operations.model_columns import changed, numbered
 from websauna_migrate.autogenerate.operations.naming import name_constraints, unused
-from websauna_migrate.autogenerate.operations.numbered_columns import numbered
 from websauna_migrate.autogenerate.operations.ordering import (
     apart_by_database,
     arrange,
@@ -90,7 +87,7 @@ from websauna_migrate.autogenerate.operations.table_changes import (
 )
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
 from websauna_migrate.autogenerate.operations.types_of_scripts import say_written_types
-from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.autogenerate.package_objects import Key, has_custom_comparison
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.postgresql import check_name
 

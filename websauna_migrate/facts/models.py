@@ -28,7 +28,6 @@ from websauna_migrate.facts.model_ddl import (
     used_sequences,
 )
 from websauna_migrate.facts.postgresql import quote_name
-from websauna_migrate.models.foreign_key_links import is_dangling
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.models.ownership_errors import no_target
 from websauna_migrate.models.sqlalchemy_internals import (
@@ -36,6 +35,7 @@ from websauna_migrate.models.sqlalchemy_internals import (
     keys_as_they_are,
     types_of_metadata,
 )
+from websauna_migrate.models.table_order import is_dangling
 
 if TYPE_CHECKING:
     from alembic_utils.replaceable_entity import ReplaceableEntity

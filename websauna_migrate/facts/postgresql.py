@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import BigInteger, String, bindparam, text
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.facts.brackets import settled
 from websauna_migrate.facts.fact import Fact, Pieces, by_true_names
 from websauna_migrate.facts.postgresql_catalogue import BY_UNIT, QUERIES, SCHEMAS, SELDOM
-from websauna_migrate.facts.written_back import settled
 
 #: The default of a column that takes its values from a sequence of its own.
 OWN = "nextval(its own sequence)"

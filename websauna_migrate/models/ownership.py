@@ -24,7 +24,6 @@ from typing import Protocol
 from sqlalchemy import MetaData, Sequence, Table
 
 from websauna_migrate.models.declared_classes import DeclaredModels, package_of_module
-from websauna_migrate.models.foreign_key_links import is_dangling, link_foreign_keys
 from websauna_migrate.models.named_types import NamedType, named_types, type_key
 from websauna_migrate.models.ownership_errors import (
     Claim,
@@ -40,7 +39,9 @@ from websauna_migrate.models.table_order import (
     Key,
     depths_of,
     inherited_keys,
+    is_dangling,
     key_of,
+    link_foreign_keys,
     referenced_key,
     sort_key,
 )

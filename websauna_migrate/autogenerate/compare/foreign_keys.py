@@ -10,10 +10,9 @@ from sqlalchemy import Table, UniqueConstraint
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.alembic_adapter.written_expressions import written_for
-from websauna_migrate.autogenerate.operations.ordering import dropped_key
+from websauna_migrate.autogenerate.operations.ordering import dropped_key, name_of
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
-from websauna_migrate.autogenerate.operations.taken_names import name_of
 from websauna_migrate.autogenerate.package_objects import Key
 
 

@@ -24,7 +24,7 @@ from websauna_migrate.alembic_adapter.autogenerate_internals import render_type
 from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dialects_of
 from websauna_migrate.autogenerate.compare.by_hand import by_hand
 from websauna_migrate.autogenerate.compare.columns import TYPE
-from websauna_migrate.autogenerate.compare.leaning_keys import ends
+from websauna_migrate.autogenerate.compare.leaning import ends
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, columns_in
 from websauna_migrate.autogenerate.operations.column_types import UnfitType
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.autogenerate.compare.leaning_keys import (
+from websauna_migrate.autogenerate.compare.leaning import (
     ForeignKey,
     given_up_keys,
     keys_that_come,

@@ -1,4 +1,4 @@
-"""Foreign keys that have to go and come, since something changes or goes that they lean on.
+"""Foreign keys and CHECKs that have to go and come, since something changes that they lean on.
 
 Where that is another package's, the package drops its foreign key in a revision before, and adds it
 again in one behind. So it has to be written by the same command.
@@ -6,25 +6,36 @@ again in one behind. So it has to be written by the same command.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
+from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import ForeignKeyConstraint, Table, inspect
 
-from websauna_migrate.alembic_adapter.written_expressions import DATABASES
+from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dialect_of
 from websauna_migrate.autogenerate.compare.columns import equal_parts
-from websauna_migrate.autogenerate.compare.constraints import KEPT, ConstraintComparison
+from websauna_migrate.autogenerate.compare.constraints import (
+    KEPT,
+    ConstraintComparison,
+    check_addition,
+)
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
+from websauna_migrate.autogenerate.compare.unnamed_checks import check_named_by_postgresql
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.script_op import mark
 from websauna_migrate.autogenerate.operations.server_statements import (
     columns_of_dropped_key,
 )
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+from websauna_migrate.autogenerate.operations.type_change import INTEGERS, conversion, name_of
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import key_in_use
 from websauna_migrate.facts.fact import Fact
+from websauna_migrate.models.model_sql import applicable_checks
+from websauna_migrate.models.sqlalchemy_internals import is_created
 from websauna_migrate.models.table_order import referenced_columns, referenced_key
 
 #: Schema and name of a table, and columns that are unique in it.
@@ -244,3 +255,52 @@ def foreign_keys(owned: PackageObjects, reflection: Reflection) -> list[ForeignK
                 columns = frozenset(one["referred_columns"])
                 found.append((str(known[table]), table, one["name"], (*target, columns)))
     return sorted(found, key=lambda one: str(one[:3]))
+
+
+# CHECK constraints that lean on columns
+
+#: The database that they go and come on.
+ONLY = ("postgresql",)
+
+
+def freed_checks(
+    table: Table, changes: TableChanges, context: AutogenContext
+) -> Iterator[ops.MigrateOperation]:
+    """Yield the drop and the creation of each CHECK of a table that is equal on both sides.
+
+    One without a name is left alone where others would have the same one on PostgreSQL.
+
+    :param changes: those of the table that were found so far
+    """
+    retyped = {
+        op.column_name
+        for op in changes.ops
+        if isinstance(op, ops.AlterColumnOp)
+        and conversion(op) is not None
+        and not {name_of(op.existing_type), name_of(op.modify_type)} <= INTEGERS
+        and "postgresql" in (getattr(op, "only", ()) or ONLY)
+    }
+    if not retyped:
+        return
+    assert context.connection is not None
+    there = {str(getattr(op, "constraint_name", "")) for op in changes.ops}
+    columns = [str(column.name) for column in table.columns]
+    found = []
+    for model in applicable_checks(table, context.connection):
+        creation = check_addition(context, table, model)
+        text = str(creation.condition)
+        if creation.constraint_name is None:
+            named = check_named_by_postgresql(table, text, columns)
+            creation.constraint_name = named.constraint_name
+        found.append((str(creation.constraint_name), model, creation, text))
+    names = [name for name, *_ in found]
+    for name, model, creation, text in found:
+        if (
+            retyped & {*re.findall(r"\w+", text)}
+            and names.count(name) == 1
+            and name not in there
+            and is_created(model, dialect_of("postgresql"))
+        ):
+            for op in (creation.reverse(), creation):
+                mark(op, only=ONLY)
+                yield op
