@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeEngine
 
 #: Types of PostgreSQL, and of MariaDB and MySQL, each with its other words.
 TYPES: Mapping[str, str] = {
@@ -70,6 +74,26 @@ WORDS = re.compile(
     r"(?P<array>(?:\[\])*)"
     r"(?P<more> (?:ASCII|UNICODE|BINARY|CHARACTER SET .+|COLLATE .+))?"
 )
+
+
+def words_in_ddl(type_: TypeEngine[Any], dialect: Dialect) -> str | None:
+    """Return the words of a type in DDL; ``None`` if a database has none for it.
+
+    MySQL has no ``VARCHAR`` without a length.
+    """
+    try:
+        return type_.compile(dialect)
+    except Exception:
+        # What SQLAlchemy and types say to what a database does not have is of any class.
+        return None
+
+
+def are_one(one: TypeEngine[Any], other: TypeEngine[Any], dialect: Dialect) -> bool:
+    """Tell whether two types surely are one to a database."""
+    database = dialect.name.replace("mariadb", "mysql")
+    words = [words_in_ddl(type_, dialect) for type_ in (one, other)]
+    found = [word and (one_word(database, word) or word) for word in words]
+    return None not in words and found[0] == found[1]
 
 
 def one_word(database: str, words: str) -> str | None:

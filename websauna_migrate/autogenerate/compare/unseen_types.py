@@ -37,7 +37,7 @@ from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.models.named_types import named_types
 from websauna_migrate.models.sqlalchemy_internals import variants_of, with_other_variant
-from websauna_migrate.models.type_words import is_castable, name_in, one_word
+from websauna_migrate.models.type_words import are_one, is_castable, name_in, one_word, words_in_ddl
 from websauna_migrate.revision_scripts.script_names import Names
 from websauna_migrate.revision_scripts.written_operations import needs_batch
 from websauna_migrate.revision_scripts.written_types import type_in
@@ -164,7 +164,7 @@ class UnseenTypes:
             if (written := self.written(place, database)) is not None
             and self.differ(database, written, column.type) is not None
         ]
-        if not differing or not self.is_same_here(own, column.type):
+        if not differing or not are_one(own, column.type, self.context.dialect):
             return None
         # What a script says of the model's type counts: it is what will be read of it.
         model = self.as_rendered(column.type)
@@ -184,18 +184,6 @@ class UnseenTypes:
         before = (schema, self.renames.old_table(schema, table))
         types = self.owned.types_on(DATABASES[database])
         return types.get(before, {}).get(old.get(name, name))
-
-    def is_same_here(self, written: TypeEngine[Any], model: TypeEngine[Any]) -> bool:
-        """Tell whether both types are one to this database, as it says of the column itself."""
-        found = []
-        for type_ in (written, model):
-            try:
-                words = type_.compile(self.context.dialect)
-            except Exception:
-                # What SQLAlchemy says to a type that a database does not have is of any class.
-                return False
-            found.append(one_word(self.own, words) or words)
-        return found[0] == found[1]
 
     def differ(
         self, database: str, written: TypeEngine[Any], model: TypeEngine[Any]
@@ -448,11 +436,8 @@ def actual(database: str, type_: TypeEngine[Any]) -> TypeEngine[Any]:
 
 def compiled(database: str, type_: TypeEngine[Any]) -> Words | None:
     """Return the words of a type on the dialects of a database; ``None`` if it has none."""
-    try:
-        return tuple(type_.compile(dialect) for dialect in dialects_of(database))
-    except Exception:
-        # What SQLAlchemy and types say to what a database does not have is of any class.
-        return None
+    found = [words_in_ddl(type_, dialect) for dialect in dialects_of(database)]
+    return None if None in found else tuple(map(str, found))
 
 
 def words_on(database: str, type_: TypeEngine[Any]) -> Words | None:

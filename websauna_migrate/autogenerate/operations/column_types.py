@@ -16,6 +16,7 @@ from sqlalchemy.types import ARRAY, NullType, PickleType, TypeDecorator, TypeEng
 
 from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dialect_of, written_for
 from websauna_migrate.models.sqlalchemy_internals import variants_of, with_other_variant
+from websauna_migrate.models.type_words import words_in_ddl
 
 RAW_TYPE = '''
 class RawType(sa.types.UserDefinedType):
@@ -203,9 +204,9 @@ class TypeRenderer:
                 stored = stored_type(type_, dialect)
                 # What @compiles says of the decorator is known by its words alone.
                 words = type_.compile(dialect)
-                if words == possible_spec(base, dialect):
+                if words == words_in_ddl(base, dialect):
                     continue
-                is_stored = words == possible_spec(stored, dialect)
+                is_stored = words == words_in_ddl(stored, dialect)
                 variant = self.plain(stored, names[0]) if is_stored else self.raw(words)
             except (UnfitType, CompileError, UnsupportedCompilationError, NotImplementedError):
                 # A type that is made for one database may refuse the others.
@@ -405,7 +406,7 @@ def builtin_base(type_: TypeEngine[Any]) -> TypeEngine[Any] | None:
             for database in DATABASES:
                 dialect = dialect_of(database)
                 try:
-                    if type_.compile(dialect) != possible_spec(base, dialect):
+                    if type_.compile(dialect) != words_in_ddl(base, dialect):
                         return None
                 except (CompileError, UnsupportedCompilationError):
                     continue
@@ -426,7 +427,7 @@ def portable(type_: TypeEngine[Any], context: AutogenContext) -> TypeEngine[Any]
     if type_.__visit_name__ not in ONE_SIDED or len(written_for(context)) == 1:
         return type_
     found, own = type_.as_generic(), context.dialect
-    return found if possible_spec(type_, own) == found.compile(own) else type_
+    return found if words_in_ddl(type_, own) == found.compile(own) else type_
 
 
 def stored_type(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
@@ -435,14 +436,3 @@ def stored_type(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
     while isinstance(stored, TypeDecorator) and not isinstance(stored, sa.Interval):
         stored = stored.load_dialect_impl(dialect)
     return stored
-
-
-def possible_spec(type_: TypeEngine[Any], dialect: Dialect) -> str | None:
-    """Return the words of a type in DDL; ``None`` if a database has none for it.
-
-    MySQL has no ``VARCHAR`` without a length.
-    """
-    try:
-        return type_.compile(dialect)
-    except (CompileError, UnsupportedCompilationError):
-        return None

@@ -14,7 +14,6 @@ from sqlalchemy import Table
 from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.dialects.postgresql.ranges import AbstractRange
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.schema import Computed, DefaultClause, Identity
 from sqlalchemy.types import SchemaType, TypeEngine
 
@@ -22,6 +21,7 @@ from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dial
 from websauna_migrate.autogenerate.operations.column_types import portable
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark
 from websauna_migrate.facts.postgresql import quote_name
+from websauna_migrate.models.type_words import words_in_ddl
 
 #: PostgreSQL has no cast between these and UUID: a number stands in the last digits of one.
 INTEGERS = frozenset({"SMALLINT", "INTEGER", "BIGINT"})
@@ -154,7 +154,8 @@ def conversion(operation: ops.AlterColumnOp) -> str | None:
     if old == "BYTEA" and READABLE.match(new):
         # A cast writes hexadecimal digits.
         return f"convert_from({column}, 'UTF8')::{whole}"
-    if any(map(has_enum, types)):
+    items = (one.item_type if isinstance(one, sa.ARRAY) else one for one in types)
+    if any(isinstance(one, sa.Enum) for one in items):
         return f"{column}::text{'[]' if new.endswith('[]') and old.endswith('[]') else ''}::{whole}"
     return f"{column}::{whole}"
 
@@ -175,23 +176,12 @@ def range_conversion(column: str, old: str, new: str) -> str:
     return f"{column}::text::{new}"
 
 
-def has_enum(type_: TypeEngine[Any]) -> bool:
-    """Tell whether a type is an enum, or an array of one."""
-    return isinstance(type_.item_type if isinstance(type_, sa.ARRAY) else type_, sa.Enum)
-
-
 def name_of(type_: TypeEngine[Any] | None, dialect: Dialect | None = None) -> str | None:
     """Return PostgreSQL's name of a type, or that of another dialect.
 
     ``None`` where it has none there.
     """
-    if type_ is None:
-        return None
-    try:
-        return type_.compile(dialect or dialect_of("postgresql"))
-    except (CompileError, UnsupportedCompilationError, NotImplementedError, AttributeError):
-        # MySQL's BIT, say, has not what PostgreSQL's compiler asks of one.
-        return None
+    return None if type_ is None else words_in_ddl(type_, dialect or dialect_of("postgresql"))
 
 
 def in_steps(

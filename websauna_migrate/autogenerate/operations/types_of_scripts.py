@@ -12,7 +12,7 @@ from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.operations.script_op import single
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
-from websauna_migrate.models.type_words import one_word
+from websauna_migrate.models.type_words import are_one
 from websauna_migrate.revision_scripts.written_types import brings_more
 
 
@@ -35,21 +35,18 @@ def say_written_types(
     if not going:
         return
     known = owned.written.types
-    dialect = context.dialect
-    own = dialect.name.replace("mariadb", "mysql")
     for key, name, holder, attribute in going:
         there = getattr(holder, attribute)
         old = {new: old for old, new in renames.columns_of(*key).items()}
         before = (key[0], renames.old_table(*key))
         written = known.get(before, {}).get(old.get(name, name))
-        if written is not None and not brings_more(written) and type(written) is not type(there):
-            try:
-                one, other = (type_.compile(dialect) for type_ in (written, there))
-            except Exception:
-                # What SQLAlchemy says to a type that a database does not have is of any class.
-                continue
-            if (one_word(own, one) or one) == (one_word(own, other) or other):
-                setattr(holder, attribute, written)
+        if (
+            written is not None
+            and not brings_more(written)
+            and type(written) is not type(there)
+            and are_one(written, there, context.dialect)
+        ):
+            setattr(holder, attribute, written)
 
 
 def types_that_go(
