@@ -53,7 +53,6 @@ from websauna_migrate.facts.sqlite_tokens import (
     NotUnderstood,
     Token,
     as_written,
-    unquoted,
     write,
     written_tokens,
 )
@@ -63,6 +62,7 @@ from websauna_migrate.facts.written_tables import (
     of_kind,
     own_columns,
 )
+from websauna_migrate.models.model_sql import unquoted
 from websauna_migrate.models.sqlalchemy_internals import escaped, variants_of
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 

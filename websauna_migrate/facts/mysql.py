@@ -18,6 +18,7 @@ from websauna_migrate.facts.fact import (
     Value,
     by_true_names,
 )
+from websauna_migrate.models.model_sql import unquoted
 
 COLUMNS = """
 SELECT table_schema, table_name, column_name, ordinal_position, column_type, is_nullable,
@@ -185,10 +186,10 @@ def table_facts(
     yield Fact.make("table", schema, table, {**attributes, AS_WRITTEN: options})
     written = {}
     found = (CONSTRAINT_LINE.fullmatch(line) for line in lines[:-1])
-    keys = {plain(one[1]) for one in found if one and one[2].startswith("FOREIGN KEY")}
+    keys = {unquoted(one[1]) for one in found if one and one[2].startswith("FOREIGN KEY")}
     for line in lines[:-1]:
         if name := re.match(NAME, line):
-            written[plain(name[0])] = CHARACTERS.sub("", line[name.end() :].strip(), count=2)
+            written[unquoted(name[0])] = CHARACTERS.sub("", line[name.end() :].strip(), count=2)
         else:
             yield line_fact(schema, table, line, keys)
     for name, place, type_, nullable, given, collation, extra, generated, comment in columns:
@@ -222,13 +223,13 @@ def line_fact(schema: str, table: str, line: str, keys: Collection[str]) -> Fact
     :param keys: the names of the table's foreign keys, which the server gives to their indexes
     """
     if key := KEY_LINE.fullmatch(line):
-        name = plain(key[2])
+        name = unquoted(key[2])
         first = re.match(rf"\(({NAME})", key[3])
         attributes = {"definition": f"{key[1]} {key[3]}"}
-        servers = name in keys or (first is not None and is_numbered(name, plain(first[1])))
+        servers = name in keys or (first is not None and is_numbered(name, unquoted(first[1])))
         return Fact.make("index", schema, name, attributes, table=table, server_named=servers)
     if constraint := CONSTRAINT_LINE.fullmatch(line):
-        name = plain(constraint[1])
+        name = unquoted(constraint[1])
         attributes = {"definition": constraint[2]}
         servers = is_servers(name, table)
         return Fact.make("constraint", schema, name, attributes, table=table, server_named=servers)
@@ -289,11 +290,6 @@ def own_check(fact: Fact) -> str:
 def is_json(fact: Fact) -> bool:
     """True if a column of MariaDB is JSON: a text with a CHECK."""
     return str(fact.get(AS_WRITTEN)).endswith(f" CHECK (json_valid({quoted(fact.name)}))")
-
-
-def plain(name: str) -> str:
-    """Return a name without its quotes."""
-    return name[1:-1].replace("``", "`")
 
 
 def is_numbered(name: str, column: str) -> bool:

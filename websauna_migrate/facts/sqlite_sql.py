@@ -16,9 +16,9 @@ from websauna_migrate.facts.sqlite_tokens import (
     Token,
     as_written,
     tokens_of,
-    unquoted,
     write,
 )
+from websauna_migrate.models.model_sql import unquoted
 
 TABLE_WORDS = frozenset({"constraint", "primary", "unique", "check", "foreign"})
 

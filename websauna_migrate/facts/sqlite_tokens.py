@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from websauna_migrate.models.model_sql import unquoted
+
 TOKEN = re.compile(
     r"""
       (?P<space> \s+ | --[^\n]*(?:\n|\Z) | /\*.*?(?:\*/|\Z) )
@@ -85,13 +87,6 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def unquoted(text: str) -> str:
-    """Return a name without its quotes, if it has any."""
-    if len(text) > 1 and text[0] in "\"`'":
-        return text[1:-1].replace(text[0] * 2, text[0])
-    return text[1:-1] if text[0] == "[" else text
-
-
 def write(tokens: Sequence[Token], names: Collection[str] = ()) -> str:
     """Return tokens as text, the same for what means the same.
 
@@ -105,7 +100,9 @@ def write(tokens: Sequence[Token], names: Collection[str] = ()) -> str:
             text not in names or not re.fullmatch(r"[^\W\d]\w*", text) or text in RESERVED
         ):
             text = '"' + text.replace('"', '""') + '"'
-        if out and not (text in (",", ")", ".") or out[-1] in "(." or is_call(before, text)):
+        # A bracket may follow the name of a function.
+        named = before is not None and before.kind == "word" and before.text not in RESERVED
+        if out and not (text in (",", ")", ".") or out[-1] in "(." or (named and text == "(")):
             out += " "
         out += text
     return out
@@ -131,16 +128,6 @@ RESERVED = frozenset(
         *("case", "end", "desc", "asc", "escape", "having", "if", "transaction", "create", "drop"),
     }
 )
-
-
-def is_call(before: Token | None, text: str) -> bool:
-    """True if a bracket follows the name of a function."""
-    return (
-        text == "("
-        and before is not None
-        and before.kind == "word"
-        and (before.text not in RESERVED)
-    )
 
 
 class Reader:

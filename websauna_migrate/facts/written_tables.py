@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypedDict, TypeVar
 
 from websauna_migrate.facts.sqlite_sql import ColumnSql, ConstraintSql, TableSql, read_table, split
-from websauna_migrate.facts.sqlite_tokens import NotUnderstood, Reader, Token, as_written, unquoted
+from websauna_migrate.facts.sqlite_tokens import NotUnderstood, Reader, Token, as_written
+from websauna_migrate.models.model_sql import unquoted
 
 KeyT = TypeVar("KeyT")
 

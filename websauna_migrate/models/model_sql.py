@@ -65,8 +65,8 @@ def plain(text: str, connection: Connection) -> str:
     return text.replace("%%", "%") if doubled else text
 
 
-def unquoted(name: str) -> str:
-    """Return an identifier without the quotes of any database."""
-    if len(name) > 1 and name[0] in '"`' and name[-1] == name[0]:
-        return name[1:-1].replace(name[0] * 2, name[0])
-    return name
+def unquoted(text: str) -> str:
+    """Return a name without the quotes of any database, if it has some."""
+    if len(text) > 1 and text[0] in "\"`'" and text[-1] == text[0]:
+        return text[1:-1].replace(text[0] * 2, text[0])
+    return text[1:-1] if text[:1] == "[" else text

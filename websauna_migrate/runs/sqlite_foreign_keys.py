@@ -26,7 +26,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Execution
 
 from websauna_migrate.database.engines import BEFORE_BEGIN, driver_of
 from websauna_migrate.database.given_connections import given_state
-from websauna_migrate.facts.sqlite_tokens import quoted, unquoted
+from websauna_migrate.facts.sqlite_tokens import quoted
+from websauna_migrate.models.model_sql import unquoted
 from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.script_error import ScriptRefused

@@ -15,7 +15,7 @@ from websauna_migrate.autogenerate.operations.enum_change import source_of
 from websauna_migrate.autogenerate.operations.script_op import Diff, ScriptOp, on_dialect
 from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.postgresql import quote_name
-from websauna_migrate.facts.sqlite_tokens import unquoted
+from websauna_migrate.models.model_sql import unquoted
 
 #: A constraint's definition, or the columns of a key.
 Content = str | tuple[str, ...]
