@@ -27,7 +27,6 @@ from websauna_migrate.autogenerate.compare.definitions import (
     columns_of,
     kind_of,
     plain_name,
-    said_of,
 )
 from websauna_migrate.autogenerate.operations.script_op import mark
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
@@ -293,60 +292,53 @@ class ConstraintComparison:
     def model_constraint(self, fact: Fact) -> Constraint | None:
         """Return the model's own object of a fact, ``None`` if there is none that is known."""
         kind = kind_of(fact)
-        if kind is None or kind == "check":
-            return self.model_check(fact) if kind else None
-        wanted = KINDS[kind].model
-        candidates = [
+        if kind is None:
+            return None
+        candidates: list[ColumnCollectionConstraint] = [
             one
             for one in self.table.constraints
-            if isinstance(one, wanted) and is_created(one, self.connection.dialect)
+            if isinstance(one, KINDS[kind].model) and is_created(one, self.connection.dialect)
         ]
-        for one in candidates:
-            name = final_name(one, self.connection)
+        if kind == "check":
+            candidates = [*applicable_checks(self.table, self.connection)]
+        names = [final_name(one, self.connection) for one in candidates]
+        for one, name in zip(candidates, names, strict=True):
             if kind == "primary" or (name and name.lower() == fact.name.lower()):
                 return one
+        unnamed = [one for one, name in zip(candidates, names, strict=True) if name is None]
+        if kind == "check":
+            return self.unnamed_check(fact, unnamed, names)
         columns = [column.lower() for column in columns_of(fact)]
-        unnamed = [
-            one
-            for one in candidates
-            if final_name(one, self.connection) is None
-            and [str(column.name).lower() for column in one.columns] == columns
-        ]
+        same = [o for o in unnamed if [str(c.name).lower() for c in o.columns] == columns]
         # A column may have foreign keys to several tables.
-        return next((one for one in unnamed if points_at(one, fact)), next(iter(unnamed), None))
+        return next((one for one in same if points_at(one, fact)), next(iter(same), None))
 
-    def model_check(self, fact: Fact) -> CheckConstraint | None:
-        """Return the model's CHECK of a fact: by its name, else by its place among the unnamed."""
-        checks = applicable_checks(self.table, self.connection)
-        for one in checks:
-            name = final_name(one, self.connection)
-            if name and name.lower() == fact.name.lower():
-                return one
-        unnamed = [one for one in checks if final_name(one, self.connection) is None]
-        names = {final_name(one, self.connection) for one in checks}
+    def unnamed_check(
+        self, fact: Fact, unnamed: Sequence[Constraint], names: Sequence[str | None]
+    ) -> CheckConstraint | None:
+        """Return which of unnamed CHECKs is that of a fact, maybe by its place among them.
+
+        :param names: those of the model's other CHECKs
+        """
+        checks = [one for one in unnamed if isinstance(one, CheckConstraint)]
         facts = [
             one for one in self.model_facts if kind_of(one) == "check" and one.name not in names
         ]
-        known = {one.key: self.by_text(one, unnamed) for one in [*facts, fact]}
+        known = {one.key: self.by_text(one, checks) for one in [*facts, fact]}
         if (found := known[fact.key]) is not None:
             return found
         # What is left has other words: MariaDB has octet_length() for length().
-        left = [one for one in unnamed if one not in known.values()]
+        left = [one for one in checks if one not in known.values()]
         return left[0] if len(left) == [*known.values()].count(None) == 1 else None
 
     def by_text(self, fact: Fact, unnamed: Sequence[CheckConstraint]) -> CheckConstraint | None:
-        """Return which of unnamed CHECKs has the text of a fact, or else its names and numbers."""
-        for one in unnamed:
-            if self.reads(sql_text(one.sqltext, self.connection), fact):
+        """Return which of unnamed CHECKs has the text of a fact, or alone its names and numbers."""
+        texts = [sql_text(one.sqltext, self.connection) for one in unnamed]
+        for one, text in zip(unnamed, texts, strict=True):
+            if self.reads(text, fact):
                 return one
-        return self.by_words(fact, unnamed)
-
-    def by_words(self, fact: Fact, unnamed: Sequence[CheckConstraint]) -> CheckConstraint | None:
-        """Return the only one of unnamed CHECKs that has the same names and numbers as a fact."""
         words = words_of(str(fact.get("definition")).removeprefix("CHECK"))
-        found = [
-            one for one in unnamed if words_of(sql_text(one.sqltext, self.connection)) == words
-        ]
+        found = [o for o, text in zip(unnamed, texts, strict=True) if words_of(text) == words]
         return found[0] if len(found) == 1 else None
 
 
@@ -506,9 +498,10 @@ IDLE = frozenset({"any", "array", "in", "or", "and", "cast", "as"})
 
 
 def told(operations: Iterable[ops.MigrateOperation], fact: Fact) -> Iterator[ops.MigrateOperation]:
-    """Yield operations that know what the server says of the constraint or index."""
+    """Yield operations that know what the server says of the constraint or index, but its name."""
+    words = [name for name, value in fact.attributes if value is True]
     for op in operations:
-        mark(op, definition=said_of(fact))
+        mark(op, definition=" ".join([*words, str(fact.get("definition"))]))
         yield op
 
 

@@ -24,36 +24,29 @@ def with_index_drops(
     :param models: the tables as their models have them
     """
     arranged: list[ops.MigrateOperation] = []
-    changed = [
-        (op.schema, op.table_name, foreign_key_columns(inner))
-        for op in found
-        if isinstance(op, TableChanges)
-        for inner in op.ops
-    ]
-    names = [
-        (op.schema, op.table_name, name_of(inner))
-        for op in found
-        if isinstance(op, TableChanges)
-        for inner in op.ops
-    ]
+    changes = [op for op in found if isinstance(op, TableChanges)]
+    inner_ops = [((op.schema, op.table_name), inner) for op in changes for inner in op.ops]
+    changed = [(key, foreign_key_columns(inner)) for key, inner in inner_ops]
+    names = [(key, name_of(inner)) for key, inner in inner_ops]
     for op in found:
         before: list[ops.MigrateOperation] = []
         after: list[ops.MigrateOperation] = []
         if not isinstance(op, TableChanges):
             arranged.append(op)
             continue
+        key = (op.schema, op.table_name)
         for inner in op.ops:
-            table = models.get((op.schema, op.table_name))
+            table = models.get(key)
             columns = foreign_key_columns(inner)
             if table is None or not columns or is_indexed(table, columns):
                 continue
             added = isinstance(inner, ops.CreateForeignKeyOp)
-            both = changed.count((op.schema, op.table_name, columns)) > 1
+            both = changed.count((key, columns)) > 1
             stays = set(columns) <= {column.name for column in table.columns}
             keys = [one.column_keys for one in table.foreign_key_constraints]
             # What comes under its name, or comes back, makes room for itself.
             name = name_of(inner)
-            taken = name is not None and names.count((op.schema, op.table_name, name)) > 1
+            taken = name is not None and names.count((key, name)) > 1
             # Another key on the same columns uses the index as well.
             if both or taken or not stays or keys.count(columns) > added:
                 continue

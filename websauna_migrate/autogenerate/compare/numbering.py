@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from alembic.operations import ops
@@ -22,37 +21,27 @@ from websauna_migrate.facts.postgresql import OWN, quote_name
 NO_NUMBER = "no number of its own"
 
 
-def numbers_itself(differs: Mapping[str, Difference]) -> bool:
-    """Tell whether a column differs in how it numbers itself."""
-    default = differs.get("default")
-    return "identity" in differs or (default is not None and OWN in (default.left, default.right))
-
-
-def gets_default(differs: Mapping[str, Difference]) -> bool:
-    """Tell whether a column gets a default in place of its own sequence.
-
-    The change of the column gives it the default, and takes it away before the sequence is back.
-    """
-    default = differs.get("default")
-    return default is not None and default.left == OWN and default.right is not None
-
-
 def numbering_changes(key: Key, found: FoundDifferences, *, first: bool) -> Iterator[ScriptOp]:
     """Yield the changes of a table's columns that number themselves, or do so no longer.
 
     :param first: those that come before the changes of columns: what has a value from a sequence
         by default takes no type that the value cannot have
     """
-    default = found.models.default_schema
+    schema = found.models.default_schema
     for column in sorted({one.fact.name for one in found.of(key) if one.fact.kind == "column"}):
         differs = found.of_column(key, column)
-        if not numbers_itself(differs):
+        default = differs.get("default")
+        sides = (None, None) if default is None else (default.left, default.right)
+        if "identity" not in differs and OWN not in sides:
             continue
-        old = Numbering.of(found.in_database(key), column, default)
-        new = Numbering.of(found.in_models(key), column, default)
+        old = Numbering(found.in_database(key), column, schema)
+        new = Numbering(found.in_models(key), column, schema)
         place = ("change_numbering", key[0], f"{key[1]}.{column}")
         retyped = "type" in differs and not (old.identity and new.identity)
-        between = NO_NUMBER if retyped or gets_default(differs) else None
+        # The change of a column gives it a default in place of its own sequence, and takes it away
+        # before the sequence is back.
+        gets_default = sides[0] == OWN and sides[1] is not None
+        between = NO_NUMBER if retyped or gets_default else None
         if between is None and not first:
             diff = (*place, f"{old.words} -> {new.words}")
             yield statements(diff, steps(old, new), steps(new, old))
@@ -177,73 +166,44 @@ def go_on(sequence: Fact, name: str, column: str, table: str) -> str:
     )
 
 
-@dataclass(frozen=True)
 class Numbering:
     """How a column gets its values when none is given.
 
     :ivar sequence: the column's own that it takes them from
+    :ivar identity: whether it is an identity: ``always`` or ``by default``
+    :ivar is_serial: whether the default is the next value of the column's own sequence
+    :ivar is_nullable: whether the column may be NULL, which no identity may
+    :ivar words: how it is told to people
+    :ivar table: as it stands in SQL, as ``sequence_name`` does
+    :ivar change: the beginning of a statement that changes the column
     """
 
-    column: Fact
-    sequence: Fact | None
-    default_schema: str
+    def __init__(self, facts: Sequence[Fact], column: str, default_schema: str) -> None:
+        """Find out how a column of a table does it."""
 
-    @classmethod
-    def of(cls, facts: Sequence[Fact], column: str, default_schema: str) -> Numbering:
-        """Return how a column does it."""
-        fact = next(one for one in facts if one.kind == "column" and one.name == column)
-        owner = f"{fact.table}.{column}"
-        identity = bool(fact.get("identity"))
+        def name(schema: str, name: str) -> str:
+            return qualified(None if schema == default_schema else schema, name)
+
+        self.column = next(one for one in facts if one.kind == "column" and one.name == column)
+        found = self.column.get("identity")
+        self.identity = None if found is None else str(found)
+        self.is_serial = self.column.get("default") == OWN
+        self.is_nullable = not self.column.get("not null")
+        self.words = "its own sequence" if self.is_serial else NO_NUMBER
+        if self.identity:
+            self.words = f"identity {self.identity}"
         own = (
             one
             for one in facts
-            if one.kind == "sequence" and one.get("owner") == owner
-            if identity == bool(one.get("identity")) and (identity or fact.get("default") == OWN)
+            if one.kind == "sequence" and one.get("owner") == f"{self.column.table}.{column}"
+            if bool(self.identity) == bool(one.get("identity"))
+            and (self.identity or self.is_serial)
         )
-        return cls(fact, next(own, None), default_schema)
-
-    @property
-    def identity(self) -> str | None:
-        """Whether it is an identity: ``always`` or ``by default``."""
-        found = self.column.get("identity")
-        return None if found is None else str(found)
-
-    @property
-    def is_serial(self) -> bool:
-        """Whether the default is the next value of the column's own sequence."""
-        return self.column.get("default") == OWN
-
-    @property
-    def words(self) -> str:
-        """How it is told to people."""
-        if self.identity:
-            return f"identity {self.identity}"
-        return "its own sequence" if self.is_serial else NO_NUMBER
-
-    def name(self, schema: str, name: str) -> str:
-        """Return a name as it stands in SQL."""
-        return qualified(None if schema == self.default_schema else schema, name)
-
-    @property
-    def table(self) -> str:
-        """The table as it stands in SQL."""
-        return self.name(self.column.schema, str(self.column.table))
-
-    @property
-    def sequence_name(self) -> str:
-        """The sequence as it stands in SQL."""
-        assert self.sequence is not None
-        return self.name(self.sequence.schema, self.sequence.name)
-
-    @property
-    def change(self) -> str:
-        """The beginning of a statement that changes the column."""
-        return f"ALTER TABLE {self.table} ALTER COLUMN {quote_name(self.column.name)}"
-
-    @property
-    def is_nullable(self) -> bool:
-        """Whether the column may be NULL, which no identity may."""
-        return not self.column.get("not null")
+        self.sequence = next(own, None)
+        self.table = name(self.column.schema, str(self.column.table))
+        if self.sequence is not None:
+            self.sequence_name = name(self.sequence.schema, self.sequence.name)
+        self.change = f"ALTER TABLE {self.table} ALTER COLUMN {quote_name(column)}"
 
     def ending(self, other: Numbering) -> Iterator[str]:
         """Yield the statements that take it away.

@@ -81,7 +81,7 @@ class PostgreSQLNumbering(PostgreSQLObjects):
 
     def own_sequence(self, column: Fact) -> Fact | None:
         """Return the sequence that a column is to take its values from."""
-        return Numbering.of([column, *self.parts(column, "sequence")], column.name, "").sequence
+        return Numbering([column, *self.parts(column, "sequence")], column.name, "").sequence
 
     def is_serial(self, column: Fact) -> bool:
         """True if the server makes a column's sequence with it, under the name that it has."""
@@ -119,7 +119,7 @@ def numberings(facts: Facts) -> Mapping[Key, Numbering]:
         if one.kind == "sequence" and one.get("owner"):
             owned.setdefault((one.schema, one.table, str(one.get("owner"))), []).append(one)
     return {
-        one.key: Numbering.of(
+        one.key: Numbering(
             [one, *owned.get((one.schema, one.table, f"{one.table}.{one.name}"), ())], one.name, ""
         )
         for one in facts.objects
