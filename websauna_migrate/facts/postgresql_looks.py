@@ -145,7 +145,13 @@ class PostgreSQLLook(Look):
         """Return the default schema, the facts that came, and those that went."""
         with snapshot(self.connection), without_path(self.connection) as (default, schemas):
             wanted = [row[0] for row in schemas]
-            before, self.marks = self.marks, self.read_marks(wanted)
+            before, self.marks = (
+                self.marks,
+                Marks(
+                    {row[0]: row[1] for row in rows_of(self.connection, UNITS, wanted)},
+                    {(row[0], row[1]): row[2] for row in rows_of(self.connection, REST, wanted)},
+                ),
+            )
             units = self.changed(before, wanted)
             changed = {0, *self.parts, *self.marks.units} if units is None else units
             queries = needed_queries(self.connection) if 0 in changed else QUERIES
@@ -164,12 +170,6 @@ class PostgreSQLLook(Look):
             self.parts.setdefault(unit, {})[key] = now[key] = facts
         came = {key: facts for key, facts in now.items() if key not in former}
         return default, came, {key: facts for key, facts in former.items() if key not in now}
-
-    def read_marks(self, schemas: Sequence[str]) -> Marks:
-        """Read the marks of the whole database."""
-        units = {row[0]: row[1] for row in rows_of(self.connection, UNITS, schemas)}
-        rest = {(row[0], row[1]): row[2] for row in rows_of(self.connection, REST, schemas)}
-        return Marks(units, rest)
 
     def changed(self, before: Marks, schemas: Sequence[str]) -> set[int] | None:
         """Return the units that are to be read again, with 0 for the rest; ``None`` for all."""

@@ -309,17 +309,6 @@ class Ownership:
                 definitions.setdefault(key_of(table), []).append(table)
         return definitions
 
-    @cached_property
-    def _ordered(self) -> tuple[Key, ...]:
-        """All keys in canonical order: by depth below the tables referenced, then by name.
-
-        A foreign key to a table that no model has counts for nothing. In a circle of foreign keys
-        the one that closes it, seen from the first table by name, counts for nothing either.
-        """
-        keys = sorted(self._definitions, key=sort_key)
-        depths = depths_of({key: sorted(self._parents(key), key=sort_key) for key in keys})
-        return tuple(sorted(depths, key=lambda key: (depths[key], sort_key(key))))
-
     def _parents(self, key: Key) -> set[Key]:
         """Return the tables of the models that a table references, or inherits from."""
         targets = {
@@ -334,10 +323,17 @@ class Ownership:
 
     @cached_property
     def _settled(self) -> Mapping[Key, tuple[Table, Claim]]:
-        """The true definition and the claim of every table, in canonical order."""
+        """The true definition and the claim of every table, in canonical order.
+
+        That is by depth below the tables referenced, then by name. A foreign key to a table that no
+        model has counts for nothing. In a circle of foreign keys the one that closes it, seen from
+        the first table by name, counts for nothing either.
+        """
+        keys = sorted(self._definitions, key=sort_key)
+        depths = depths_of({key: sorted(self._parents(key), key=sort_key) for key in keys})
         settled: dict[Key, tuple[Table, Claim]] = {}
         unsettled: list[Unsettled] = []
-        for key in self._ordered:
+        for key in sorted(depths, key=lambda key: (depths[key], sort_key(key))):
             try:
                 settled[key] = self._settle(self._definitions[key])
             except OwnershipError as exc:

@@ -99,20 +99,16 @@ def fails(exc: StepFailed, busy: bool) -> NotProven:
     cause = exc.__cause__
     if isinstance(cause, DBAPIError) and cause.statement and not busy:
         problem += f"\nIn: {' '.join(str(cause.statement).split())[:SHOWN]}"
+    remedy = REMEDIES.get(sqlstate(cause) or "", REMEDY_FAILS)
+    if isinstance(cause, (DataError, IntegrityError)):
+        remedy = REMEDY_ROWS
     return NotProven(
         "busy" if busy else "fails",
         problem,
-        REMEDY_BUSY if busy else remedy_of(cause),
+        REMEDY_BUSY if busy else remedy,
         revision=f"{exc.package}@{exc.revision}",
         exit_code=exc.exit_code,
     )
-
-
-def remedy_of(cause: BaseException | None) -> str:
-    """Return what to do about a statement that the database refused."""
-    if isinstance(cause, (DataError, IntegrityError)):
-        return REMEDY_ROWS
-    return REMEDIES.get(sqlstate(cause) or "", REMEDY_FAILS)
 
 
 def differs(

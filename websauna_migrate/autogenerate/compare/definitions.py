@@ -59,12 +59,6 @@ def plain_name(written: str) -> str:
     return written
 
 
-def said_of(fact: Fact) -> str:
-    """Return what the server says of a constraint or index, without its name."""
-    words = [name for name, value in fact.attributes if value is True]
-    return " ".join([*words, str(fact.get("definition"))])
-
-
 #: A column and its operator class, in the definition of an index.
 OPERATOR_CLASS = re.compile(r'(\w+|"(?:[^"]|"")*") (\w+_ops)')
 

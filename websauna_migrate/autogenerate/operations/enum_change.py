@@ -278,7 +278,11 @@ class EnumChange(ScriptOp):
         """Return the lines that change the type of each column."""
         lines: list[str] = []
         for column in self.plain_columns:
-            old, new = (self.kept_default(column, values) for values in (before, after))
+            name = (column.table.name, column.name)
+            old, new = (
+                False if name in self.defaults else self.default(self.facts[name]["default"], one)
+                for one in (before, after)
+            )
             # A batch on SQLite changes no default that it is not told to.
             renamed = (
                 new is not False
@@ -295,13 +299,6 @@ class EnumChange(ScriptOp):
                 existing_server_default=new,
             )
         return lines
-
-    def kept_default(
-        self, column: Column[Any], values: Sequence[str]
-    ) -> DefaultClause | Literal[False]:
-        """Return the server default that a column has while its type changes."""
-        name = (column.table.name, column.name)
-        return False if name in self.defaults else self.default(self.facts[name]["default"], values)
 
     def default(self, text: str | None, values: Sequence[str]) -> DefaultClause | Literal[False]:
         """Return a column's default under the name that it has among some values."""

@@ -54,7 +54,13 @@ def free_values(upgrade: ops.UpgradeOps, owned: PackageObjects) -> None:
         if going:
             first.append(part_of(op, going))
             op.ops[:] = [one for one in op.ops if one not in going]
-    first += [op for op in upgrade.ops if dropped and is_drop(op)]
+    if dropped:
+        # A table, or what goes with one.
+        first += [
+            op
+            for op in upgrade.ops
+            if isinstance(op, ops.DropTableOp) or (isinstance(op, WithTable) and op.silent)
+        ]
     if first:
         # A view may be of what goes.
         views = [op for op in upgrade.ops if type(op).__name__.startswith("Drop")]
@@ -97,11 +103,6 @@ def tables_with(types: set[Key], upgrade: ops.UpgradeOps, owned: PackageObjects)
     if not any(type_of(column.type, owned) in types for column in columns):
         return set()
     return {(op.schema, op.table_name) for op in drops}
-
-
-def is_drop(op: ops.MigrateOperation) -> bool:
-    """Tell whether an operation drops a table, or what goes with one."""
-    return isinstance(op, ops.DropTableOp) or (isinstance(op, WithTable) and op.silent)
 
 
 def drops_of_values(

@@ -46,7 +46,8 @@ def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[s
             "foreignkey",
             "unique",
         ):
-            name = reflected_name(op)
+            ending = "fkey" if op.constraint_type == "foreignkey" else "key"
+            name = "_".join([op.table_name, *columns_of_drop(op), ending])
             if op.constraint_name in (None, name):
                 # It has that name on PostgreSQL, and none on SQLite.
                 op.constraint_name = conv(name)
@@ -78,9 +79,3 @@ def unused(name: str, taken: set[str]) -> str:
         number += 1
         candidate = f"{name}{number}"
     return candidate
-
-
-def reflected_name(op: ops.DropConstraintOp) -> str:
-    """Return the name of a constraint that goes by :data:`REFLECTED_NAMES`."""
-    ending = "fkey" if op.constraint_type == "foreignkey" else "key"
-    return "_".join([op.table_name, *columns_of_drop(op), ending])

@@ -183,24 +183,22 @@ def without(op: WholeTable, constraints: Sequence[Constraint]) -> WholeTable:
         return ops.DropTableOp.from_table(table)
     unwanted = {id(constraint) for constraint in constraints}
     names = {name for constraint in constraints for name in kind_and_columns(constraint)[1]}
-    op.columns = [
-        unnumbered(item) if isinstance(item, Column) and item.key in names else item
-        for item in op.columns
-        if id(item) not in unwanted
-    ]
+    op.columns = [item for item in op.columns if id(item) not in unwanted]
+    for place, item in enumerate(op.columns):
+        # A primary key whose foreign key comes later would number itself.
+        if (
+            isinstance(item, Column)
+            and item.key in names
+            and item.primary_key
+            and item.autoincrement == "auto"
+        ):
+            op.columns[place] = changed(item, autoincrement=False)
     return op
 
 
 def kind_and_columns(constraint: Constraint) -> tuple[type[Constraint], tuple[str, ...]]:
     """Return what tells a key of a table from its others; it may have no name."""
     return type(constraint), tuple(getattr(constraint, "columns", {}).keys())
-
-
-def unnumbered(column: Column[Any]) -> Column[Any]:
-    """Return a column whose foreign key comes later; a primary key without one is numbered."""
-    if not column.primary_key or column.autoincrement != "auto":
-        return column
-    return changed(column, autoincrement=False)
 
 
 def split_early_and_late(
@@ -368,8 +366,9 @@ def key_of(op: WholeTable | ops.ModifyTableOps) -> Key:
 #: Schema and name of an index or constraint that comes, and the table that gets it.
 Coming: TypeAlias = set[tuple[str | None, str, str]]
 
-#: Constraints whose names are there once.
+#: Constraints whose names are there once, and what makes one, or an index.
 KINDS = (ForeignKeyConstraint, UniqueConstraint)
+CREATIONS = (ops.CreateIndexOp, ops.CreateUniqueConstraintOp, ops.CreateForeignKeyOp)
 
 
 def coming_names(found: Iterable[ops.MigrateOperation]) -> Coming:
@@ -379,7 +378,7 @@ def coming_names(found: Iterable[ops.MigrateOperation]) -> Coming:
         if isinstance(op, ops.CreateTableOp):
             names = [one.name for one in op.columns if isinstance(one, KINDS)]
         elif isinstance(op, ops.ModifyTableOps):
-            names = [name_of(one) for one in op.ops if is_creation(one)]
+            names = [name_of(one) for one in op.ops if isinstance(one, CREATIONS)]
         else:
             continue
         coming |= {(op.schema, str(name), op.table_name) for name in names if name}
@@ -405,12 +404,6 @@ def given_up_constraints(drop: ops.DropTableOp, coming: Coming) -> Iterator[Cons
 def is_taken(name: object, key: Key, coming: Coming) -> bool:
     """Tell whether a name of a table comes to another one."""
     return any(one[:2] == (key[0], name) and one[2] != key[1] for one in coming)
-
-
-def is_creation(op: ops.MigrateOperation) -> bool:
-    """Tell whether an operation makes what has a name that is there once."""
-    kinds = ops.CreateIndexOp, ops.CreateUniqueConstraintOp, ops.CreateForeignKeyOp
-    return isinstance(op, kinds)
 
 
 def name_of(op: ops.MigrateOperation) -> str | None:

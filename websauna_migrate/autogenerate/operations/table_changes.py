@@ -179,13 +179,9 @@ def batch_line(context: AutogenContext, operation: TableChanges) -> str:
 
 def is_simple(operation: ops.MigrateOperation) -> bool:
     """Tell whether SQLite does an operation without making the table anew."""
-    if isinstance(operation, ops.AddColumnOp):
-        return is_simple_column(operation.column)
-    return isinstance(operation, SIMPLE)
-
-
-def is_simple_column(column: Column[Any]) -> bool:
-    """Tell whether SQLite can add a column to a table that is there."""
+    if not isinstance(operation, ops.AddColumnOp):
+        return isinstance(operation, SIMPLE)
+    column = operation.column
     default = column.server_default
     if isinstance(column.type, SchemaType) and getattr(column.type, "create_constraint", False):
         return False

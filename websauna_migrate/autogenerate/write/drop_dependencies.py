@@ -17,7 +17,7 @@ from websauna_migrate.autogenerate.operations.ordering import dropped_key, forei
 from websauna_migrate.autogenerate.operations.server_statements import columns_of_dropped_key
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.models.table_order import referenced_columns, referenced_key
-from websauna_migrate.planning.accesses import Access, Touch, thing_of, touches
+from websauna_migrate.planning.accesses import Access, thing_of, touches
 from websauna_migrate.results import CreatedScript
 
 #: A table, and the columns that are meant; ``None`` for all.
@@ -142,13 +142,13 @@ def gone_columns(
     :param operations: the script's, which know the columns of keys that are dropped
     """
     keys = [(thing_of("table", key), columns) for key, columns in dropped_by(operations)]
-    touched = [touch for access in accesses for touch in touches(access) if goes(touch)]
-    return keys + [(touch.thing, some(touch.columns)) for touch in touched]
-
-
-def goes(touch: Touch) -> bool:
-    """Tell whether nothing may refer to an object while it is touched so."""
-    return touch.role in ("destroy", "destroy column", "change")
+    return keys + [
+        (touch.thing, some(touch.columns))
+        for access in accesses
+        for touch in touches(access)
+        # Nothing may refer to an object meanwhile.
+        if touch.role in ("destroy", "destroy column", "change")
+    ]
 
 
 def some(columns: Sequence[str]) -> frozenset[str] | None:

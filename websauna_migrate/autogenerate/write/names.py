@@ -47,7 +47,12 @@ def free_names(source: str) -> list[str]:
         for symbol in top.get_symbols()
         if symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
     }
-    used = {name for table in scopes(top) for name in globals_of(table)}
+    used = {
+        symbol.get_name()
+        for table in scopes(top)
+        for symbol in table.get_symbols()
+        if symbol.is_referenced() and (table is top or symbol.is_global())
+    }
     return sorted(used - defined - PREDEFINED)
 
 
@@ -56,13 +61,6 @@ def scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
     yield table
     for child in table.get_children():
         yield from scopes(child)
-
-
-def globals_of(table: symtable.SymbolTable) -> Iterator[str]:
-    """Yield the names that a scope takes from the module or from the builtins."""
-    for symbol in table.get_symbols():
-        if symbol.is_referenced() and (table.get_type() == "module" or symbol.is_global()):
-            yield symbol.get_name()
 
 
 def imports_for(source: str, names: list[str]) -> list[str]:
