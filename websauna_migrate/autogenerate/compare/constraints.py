@@ -294,13 +294,14 @@ class ConstraintComparison:
         kind = kind_of(fact)
         if kind is None:
             return None
-        candidates: list[ColumnCollectionConstraint] = [
+        parts: Iterable[Constraint] = self.table.constraints
+        if kind == "check":
+            parts = applicable_checks(self.table, self.connection)
+        candidates = [
             one
-            for one in self.table.constraints
+            for one in parts
             if isinstance(one, KINDS[kind].model) and is_created(one, self.connection.dialect)
         ]
-        if kind == "check":
-            candidates = [*applicable_checks(self.table, self.connection)]
         names = [final_name(one, self.connection) for one in candidates]
         for one, name in zip(candidates, names, strict=True):
             if kind == "primary" or (name and name.lower() == fact.name.lower()):

@@ -192,14 +192,10 @@ class Numbering:
         self.words = "its own sequence" if self.is_serial else NO_NUMBER
         if self.identity:
             self.words = f"identity {self.identity}"
-        own = (
-            one
-            for one in facts
-            if one.kind == "sequence" and one.get("owner") == f"{self.column.table}.{column}"
-            if bool(self.identity) == bool(one.get("identity"))
-            and (self.identity or self.is_serial)
-        )
-        self.sequence = next(own, None)
+        owner = f"{self.column.table}.{column}"
+        own = (one for one in facts if one.kind == "sequence" and one.get("owner") == owner)
+        known = (one for one in own if bool(one.get("identity")) is bool(self.identity))
+        self.sequence = next(known, None) if self.identity or self.is_serial else None
         self.table = name(self.column.schema, str(self.column.table))
         if self.sequence is not None:
             self.sequence_name = name(self.sequence.schema, self.sequence.name)
