@@ -197,6 +197,16 @@ def test_what_the_downgrade_leaves_is_a_difference(site: Site) -> None:
     assert 'table "users", column "age" is behind the downgrade, not before the upgrade' in said
 
 
+def test_a_default_that_the_downgrade_leaves_is_a_difference(site: Site) -> None:
+    """Elsewhere than on SQLite a server may write an expression in other words."""
+    site.grown()
+    site.project.models(USERS.replace("String(20))", "String(20), server_default='x')"))
+    site.hook("down.clear()")
+    said = site.revision(ok=False)
+    assert "does not give back what was before:\n" in said
+    assert 'table "users", column "name": default is not set before the upgrade, ' in said
+
+
 def test_a_column_that_may_not_be_null_meets_rows(transactional: Site) -> None:
     transactional.grown()
     transactional.project.models(USERS + "    age: Mapped[int] = mapped_column(sa.Integer)\n")

@@ -22,7 +22,7 @@ from websauna_migrate.facts.model_comparison import compare_with_models, is_own_
 from websauna_migrate.facts.model_ddl import ModelsNotCreated
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.postgresql import quote_name
-from websauna_migrate.facts.standstill import settled_differences
+from websauna_migrate.facts.standstill import WRITERS, settled_differences
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.models.table_order import key_of, referenced_key
 from websauna_migrate.planning.revisions import Revision
@@ -215,10 +215,14 @@ class Judge:
             for one in differences(self._before, facts)
             if not one.note and one.attribute != NAME_OF_NOT_NULL
         ]
-        unsettled = bool(found) and all(
-            one.attribute in EXPRESSIONS and one.other is not None for one in found
+        dialect = connection.dialect.name
+        # SQLite keeps what was written.
+        unsettled = (
+            bool(found)
+            and dialect in WRITERS
+            and all(one.attribute in EXPRESSIONS and one.other is not None for one in found)
         )
-        transactional = connection.dialect.name == "postgresql"
+        transactional = dialect == "postgresql"
         self.unsettled = unsettled and not (transactional or last)
         if self.unsettled:
             return
