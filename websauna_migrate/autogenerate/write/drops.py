@@ -18,49 +18,10 @@ from websauna_migrate.interfaces import Question
 
 @dataclass(frozen=True, slots=True)
 class ManyDrops:
-    """A script that would drop half of a package's tables, or more.
+    """The question of a script that would drop half of a package's tables, or more."""
 
-    :ivar existing: how many of the package's tables the database has
-    :ivar packages: those that the command is about, as ``-x packages=`` has them
-    """
-
-    package: str
-    tables: tuple[str, ...]
-    existing: int
-    packages: str
-
-    @property
-    def option(self) -> str:
-        """The option of ``revision`` that allows it."""
-        return "--allow-drops"
-
-    @property
-    def question(self) -> str:
-        """What to ask the models' author."""
-        return (
-            f'{self.number} of package "{self.package}" would be dropped with all rows: '
-            f"{', '.join(self.tables)}. Write that script?"
-        )
-
-    @property
-    def number(self) -> str:
-        """How many of the tables go, in words."""
-        if self.existing == 1:
-            return "The only table"
-        if len(self.tables) == self.existing:
-            return f"All {self.existing} tables"
-        return f"{len(self.tables)} of the {self.existing} tables"
-
-    @property
-    def warning(self) -> str:
-        """What would be lost, and the remedies."""
-        return (
-            f"the models lack {self.number.lower()} that the package has in the database, and the "
-            f"script would drop with all rows: {', '.join(self.tables)}. If a module with models "
-            "was not imported, import it where the package registers its MetaData. If the tables "
-            f"are to go, run: ws-alembic -x packages={self.packages} revision --autogenerate "
-            f"{self.option}"
-        )
+    question: str
+    option: str = "--allow-drops"
 
 
 def require_meant(
@@ -86,12 +47,24 @@ def require_meant(
     existing.update(gone)
     if len(gone) * 2 < len(existing) or not gone:
         return
-    names = tuple(f"{schema}.{name}" if schema else name for schema, name in gone)
-    is_all = len(packages) > 1 and len(packages) == len(owned.snapshot.packages)
-    scope = "all" if is_all else ",".join(packages)
-    drops = ManyDrops(owned.package, names, len(existing), scope)
+    names = ", ".join(f"{schema}.{name}" if schema else name for schema, name in gone)
+    number = f"{len(gone)} of the {len(existing)} tables"
+    if len(gone) == len(existing):
+        number = "The only table" if len(gone) == 1 else f"All {len(gone)} tables"
+    drops = ManyDrops(
+        f'{number} of package "{owned.package}" would be dropped with all rows: {names}. '
+        "Write that script?"
+    )
     new = any(isinstance(op, ops.CreateTableOp) for op in operations)
     if len(gone) == len(existing) and not new:
         ask = None
     if ask is None or not ask(drops):
-        raise RevisionFailed(owned.package, drops.warning, kind="drops")
+        is_all = len(packages) > 1 and len(packages) == len(owned.snapshot.packages)
+        scope = "all" if is_all else ",".join(packages)
+        problem = (
+            f"the models lack {number.lower()} that the package has in the database, and the "
+            f"script would drop with all rows: {names}. If a module with models was not imported, "
+            "import it where the package registers its MetaData. If the tables are to go, run: "
+            f"ws-alembic -x packages={scope} revision --autogenerate {drops.option}"
+        )
+        raise RevisionFailed(owned.package, problem, kind="drops")
