@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
+import re
 import symtable
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from operator import attrgetter
 
 #: Modules whose values a ``repr`` shows without the module, ``Decimal('1')`` for one.
 BARE = (
@@ -84,20 +87,10 @@ def uses_of(tree: ast.AST, name: str) -> list[str]:
     found = []
     for node in ast.walk(tree):
         if isinstance(node, (ast.Attribute, ast.Name)) and id(node) not in inner:
-            dotted = dotted_name(node)
-            if dotted is not None and dotted.partition(".")[0] == name:
+            dotted = ast.unparse(node)
+            if re.fullmatch(rf"{name}(\.\w+)*", dotted):
                 found.append(dotted)
     return list(dict.fromkeys(found))
-
-
-def dotted_name(node: ast.expr) -> str | None:
-    """Return ``a.b.c`` for an expression of that form."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        value = dotted_name(node.value)
-        return f"{value}.{node.attr}" if value else None
-    return None
 
 
 def statement_for(dotted: str) -> str | None:
@@ -114,22 +107,10 @@ def statement_for(dotted: str) -> str | None:
         # are looked for besides.
         if module not in sys.modules and parts[0] not in sys.stdlib_module_names:
             continue
-        try:
-            found = importlib.import_module(module)
-        except ImportError:
-            continue
-        if has_path(found, parts[length:]):
+        with suppress(ImportError, AttributeError):
+            attrgetter(".".join(parts[length:]))(importlib.import_module(module))
             return f"import {module}"
     return None
-
-
-def has_path(found: object, path: list[str]) -> bool:
-    """Tell whether an object has an attribute, or one of an attribute of it."""
-    for part in path:
-        if not hasattr(found, part):
-            return False
-        found = getattr(found, part)
-    return True
 
 
 def unresolved(tree: ast.AST, name: str) -> Unresolved:
@@ -143,7 +124,7 @@ def unresolved(tree: ast.AST, name: str) -> Unresolved:
         argument = call.args[0] if call.args else None
         text = argument.value if isinstance(argument, ast.Constant) else None
         if isinstance(text, str):
-            called = dotted_name(call.func) or ""
+            called = ast.unparse(call.func)
             # The walk comes from the outside in.
             if called.endswith("Column"):
                 column = text
