@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column, Constraint, Index, MetaData, Table, UniqueConstraint
@@ -24,7 +23,7 @@ from websauna_migrate.autogenerate.compare.constraints import (
 from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
 from websauna_migrate.autogenerate.fact_comparison import columns_in
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark, on_dialect
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark, on_dialect, rendered
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 from websauna_migrate.autogenerate.package_objects import (
     Key,
@@ -369,12 +368,9 @@ def around(index: Index, *, first: bool) -> ScriptOp:
     create = ops.CreateIndexOp.from_index(index)
     drop = ops.DropIndexOp.from_index(index)
 
-    def lines(context: AutogenContext, op: ops.MigrateOperation) -> list[str]:
-        return on_dialect(context, "sqlite", [str(renderers.dispatch(op)(context, op))])
-
     before, after = (drop, create) if first else (create, drop)
     return ScriptOp(
         ("kept_index", str(index.name)),
-        lambda context: lines(context, before),
-        lambda context: lines(context, after),
+        lambda context: on_dialect(context, "sqlite", rendered(context, before)),
+        lambda context: on_dialect(context, "sqlite", rendered(context, after)),
     )

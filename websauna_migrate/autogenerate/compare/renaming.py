@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column, Table, text
@@ -23,6 +22,7 @@ from websauna_migrate.autogenerate.operations.script_op import (
     ScriptOp,
     branches,
     on_dialect,
+    rendered,
     single,
 )
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
@@ -217,7 +217,7 @@ class Renaming:
                 ),
                 existing_comment=before.comment,
             )
-            plain = [str(renderers.dispatch(change)(context, change))]
+            plain = rendered(context, change)
             if model.computed is not None:
                 # MariaDB would be told of a plain column.
                 return branches(
@@ -227,9 +227,7 @@ class Renaming:
                 return plain
             # PostgreSQL warns of the word.
             change.kw["autoincrement"] = True
-            return branches(
-                context, {"mysql": [str(renderers.dispatch(change)(context, change))]}, plain
-            )
+            return branches(context, {"mysql": rendered(context, change)}, plain)
 
         return ScriptOp(
             ("rename_column", one.schema, one.table, one.old, one.new),
@@ -416,8 +414,7 @@ def made_anew(
     change.computed = computed_columns(table)
     for op in change.ops:
         context.opts.get("restore", [].append)(op)
-    lines: list[str] = renderers.dispatch(change)(context, change)
-    return lines
+    return rendered(context, change)
 
 
 def addition(table: Table, kind: str, facts: ReflectedItem) -> ops.MigrateOperation:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Table
@@ -16,6 +15,7 @@ from websauna_migrate.autogenerate.operations.script_op import (
     Lines,
     ScriptOp,
     not_on_dialect,
+    rendered,
     single,
 )
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
@@ -73,14 +73,12 @@ def unnamed_check(
     kind = ScriptOp if names.count(made.constraint_name) < 2 else NumberedCheck
 
     def written(operation: ops.MigrateOperation) -> Lines:
-        def rendered(context: AutogenContext) -> list[str]:
+        def lines(context: AutogenContext) -> list[str]:
             if kind is NumberedCheck:
                 return ["pass"]
-            found = renderers.dispatch(operation)(context, operation)
-            lines = [found] if isinstance(found, str) else list(found)
-            return not_on_dialect(context, "sqlite", lines) or ["pass"]
+            return not_on_dialect(context, "sqlite", rendered(context, operation)) or ["pass"]
 
-        return rendered
+        return lines
 
     return kind(
         ("add_constraint", "check", table.name, text),

@@ -13,7 +13,6 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
-from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import AlterColumnOp
 from sqlalchemy import Column
@@ -22,7 +21,7 @@ from sqlalchemy.schema import CheckConstraint, DefaultClause
 
 from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.operations.column_types import character_words
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, branches
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, branches, rendered
 from websauna_migrate.autogenerate.operations.table_changes import ComputedColumns, TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal, qualified_name
@@ -172,8 +171,7 @@ class EnumChange(ScriptOp):
         )
         block = TableChanges(table.name, [change], schema=table.schema)
         block.computed = self.computed.get(table.name, ())
-        lines: list[str] = renderers.dispatch(block)(context, block)
-        return lines
+        return rendered(context, block)
 
     def statements(self) -> list[str] | None:
         """Return the statements for PostgreSQL; ``None`` if the type has to be made anew."""

@@ -34,7 +34,12 @@ from websauna_migrate.alembic_adapter.written_expressions import (
 )
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, UnfitType
 from websauna_migrate.autogenerate.operations.model_columns import columns_in
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, not_on_dialect, single
+from websauna_migrate.autogenerate.operations.script_op import (
+    ScriptOp,
+    not_on_dialect,
+    rendered,
+    single,
+)
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.autogenerate.revision_errors import cannot_render
@@ -320,9 +325,7 @@ def not_on_postgresql(op: ops.MigrateOperation) -> ScriptOp:
     """Return an operation that other databases alone do."""
 
     def lines(context: AutogenContext) -> list[str]:
-        rendered = renderers.dispatch(op)(context, op)
-        found = [rendered] if isinstance(rendered, str) else [*rendered]
-        return not_on_dialect(context, "postgresql", found)
+        return not_on_dialect(context, "postgresql", rendered(context, op))
 
     return ScriptOp(op.to_diff_tuple(), lines, lines)
 

@@ -80,6 +80,12 @@ def render_script_op(context: AutogenContext, operation: ScriptOp) -> list[str]:
     return operation.upgrade(context)
 
 
+def rendered(context: AutogenContext, operation: MigrateOperation) -> list[str]:
+    """Return the lines of an operation."""
+    found = renderers.dispatch(operation)(context, operation)
+    return [found] if isinstance(found, str) else [*found]
+
+
 def on_dialect(context: AutogenContext, name: str, lines: Sequence[str]) -> list[str]:
     """Return lines that run on one kind of database alone, wherever the script was made."""
     return branches(context, {name: lines})
