@@ -135,9 +135,9 @@ class Comparison:
             self.context.registered = target_metadata(owned.registered.metadata)
         self._columns: ModelColumns | None = None
         #: What differs, once the comparison has begun.
-        self.found: FoundDifferences | None = None
-        self.unseen: UnseenTypes | None = None
-        self.conditional: ConditionalParts | None = None
+        self.found: FoundDifferences
+        self.unseen: UnseenTypes
+        self.conditional: ConditionalParts
         #: The tables that are compared where they exist; ``None`` where ``env.py`` alone knows.
         self.listed: frozenset[Key] | None = None
         if owned.registered.metadata:
@@ -223,7 +223,6 @@ class Comparison:
 
         A type also where other databases than this one have another.
         """
-        assert self.found is not None and self.unseen is not None
         differs = self.found.of_column(self.owned.key_of(column.table), str(column.name))
         if (TYPE if attribute == "type" else {attribute}) & differs.keys():
             return True
@@ -244,8 +243,6 @@ class Comparison:
         directives: list[ops.MigrationScript],
     ) -> None:
         """Add what Alembic does not compare, before the package's own hooks see it."""
-        assert self.found is not None and self.unseen is not None
-        assert self.conditional is not None
         for script in directives:
             for upgrade, downgrade in zip(
                 script.upgrade_ops_list, script.downgrade_ops_list, strict=True
@@ -279,7 +276,6 @@ class Comparison:
 
         The server says it: the type is the same, and both allow NULL or both do not.
         """
-        assert self.found is not None
         key = (self.owned.normal(schema), table)
         sides = (self.found.in_database, old), (self.found.in_models, new)
         kinds = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -164,22 +164,13 @@ class Facts:
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Facts:
         """Return facts from what :meth:`as_data` returned, also after a way through JSON."""
-        return cls.make(
-            data["default_schema"],
-            (
-                Fact(
-                    kind,
-                    schema,
-                    name,
-                    table,
-                    tuple(
-                        sorted(
-                            (k, tuple(v) if isinstance(v, list) else v)
-                            for k, v in attributes.items()
-                        )
-                    ),
-                    server_named,
-                )
-                for kind, schema, name, table, attributes, server_named in data["objects"]
-            ),
+
+        def read(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
+            for key, value in sorted(attributes.items()):
+                yield key, tuple(value) if isinstance(value, list) else value
+
+        objects = (
+            Fact(kind, schema, name, table, tuple(read(attributes)), server_named)
+            for kind, schema, name, table, attributes, server_named in data["objects"]
         )
+        return cls.make(data["default_schema"], objects)

@@ -23,7 +23,6 @@ from websauna_migrate.models.ownership import Ownership
 if TYPE_CHECKING:
     from alembic.runtime.environment import NameFilterParentNames, NameFilterType
     from alembic.runtime.migration import MigrationContext, RevisionStep
-    from sqlalchemy.schema import Constraint, SchemaItem
 
 #: The options by which an ``env.py`` has a say in the comparison of an attribute.
 COMPARES = {"type": "compare_type", "default": "compare_server_default"}
