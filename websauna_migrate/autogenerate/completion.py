@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
+from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Table
 
@@ -90,10 +90,6 @@ from websauna_migrate.autogenerate.operations.types_of_scripts import say_writte
 from websauna_migrate.autogenerate.package_objects import Key, has_custom_comparison
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.postgresql import check_name
-
-if TYPE_CHECKING:
-    from alembic.autogenerate.api import AutogenContext
-
 
 #: What Alembic finds too, and the facts tell alone.
 BY_FACTS = (ops.AddConstraintOp, ops.DropConstraintOp, ops.CreateIndexOp, ops.DropIndexOp)

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from alembic.ddl.impl import DefaultImpl
 from alembic.operations import ops
 from sqlalchemy import Table
 
@@ -16,9 +17,6 @@ from websauna_migrate.base_errors import UsageError
 from websauna_migrate.facts.brackets import renamed_in
 from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.planning.accesses import full_name
-
-if TYPE_CHECKING:
-    from alembic.ddl.impl import DefaultImpl
 
 #: What comes before the command that writes a rename, where there is a script without it.
 DELETE_FIRST = "delete the script and run"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from alembic.autogenerate.api import AutogenContext
+from alembic.runtime.environment import NameFilterParentNames, NameFilterType
+from alembic.runtime.migration import MigrationContext, RevisionStep
 from sqlalchemy import Constraint, Index, MetaData, Table
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,10 +20,6 @@ from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.models.ownership import Ownership
-
-if TYPE_CHECKING:
-    from alembic.runtime.environment import NameFilterParentNames, NameFilterType
-    from alembic.runtime.migration import MigrationContext, RevisionStep
 
 #: The options by which an ``env.py`` has a say in the comparison of an attribute.
 COMPARES = {"type": "compare_type", "default": "compare_server_default"}

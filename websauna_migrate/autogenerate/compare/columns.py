@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alembic.operations import ops
 from sqlalchemy import Column, DefaultClause, Table, text
+from sqlalchemy.engine.interfaces import ReflectedColumn
+from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.schema import Computed, Identity
 
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, columns_in
@@ -18,10 +20,6 @@ from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.postgresql import OWN
 from websauna_migrate.models.sqlalchemy_internals import escaped
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import ReflectedColumn
-    from sqlalchemy.engine.reflection import Inspector
 
 #: Attributes of a column's type.
 TYPE = frozenset({"type", "collation"})

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
+from alembic.runtime.environment import NameFilterType
 from sqlalchemy import (
     CheckConstraint,
     Constraint,
@@ -38,10 +40,6 @@ from websauna_migrate.facts.postgresql import checked_column, make_name
 from websauna_migrate.models.model_sql import applicable_checks, final_name, sql_text, unquoted
 from websauna_migrate.models.sqlalchemy_internals import escaped, is_created, is_type_bound
 from websauna_migrate.models.table_order import referenced_columns, referenced_key
-
-if TYPE_CHECKING:
-    from alembic.autogenerate.api import AutogenContext
-    from alembic.runtime.environment import NameFilterType
 
 #: Attributes of constraints that need no other constraint: statements change them.
 KEPT = frozenset(

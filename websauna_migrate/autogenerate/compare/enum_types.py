@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import columns_that_come_back
@@ -37,9 +38,6 @@ from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.named_types import ModelType, NamedType, is_array, named_types
 from websauna_migrate.models.sqlalchemy_internals import types_of_metadata
 from websauna_migrate.planning.revisions import Revision
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import ReflectedColumn
 
 
 class NamedTypes:

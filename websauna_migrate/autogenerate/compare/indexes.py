@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column, Constraint, Index, MetaData, Table, UniqueConstraint
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import NULLTYPE
 
@@ -37,9 +37,6 @@ from websauna_migrate.facts.mysql import is_numbered
 from websauna_migrate.models.model_sql import final_name
 from websauna_migrate.models.sqlalchemy_internals import is_created
 from websauna_migrate.revision_scripts.written_operations import Operation
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine.reflection import Inspector
 
 #: Attributes of indexes that need no other index: statements change them, or nothing does.
 KEPT = frozenset(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from alembic.operations import ops
 from sqlalchemy import CheckConstraint, Column, Constraint, Table
 from sqlalchemy.engine import Connection
+from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import TypeEngine
 
@@ -22,9 +23,6 @@ from websauna_migrate.autogenerate.operations.rendering import EmptyTable
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.models.model_sql import column_checks, final_name, sql_text
 from websauna_migrate.models.sqlalchemy_internals import escaped, is_created, is_type_bound
-
-if TYPE_CHECKING:
-    from sqlalchemy.schema import SchemaItem
 
 
 def finish_new(

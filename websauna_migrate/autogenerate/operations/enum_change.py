@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import AlterColumnOp
 from sqlalchemy import Column
 from sqlalchemy.dialects import mysql
+from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.schema import CheckConstraint, DefaultClause
 
 from websauna_migrate.alembic_adapter.written_expressions import written_for
@@ -26,9 +27,6 @@ from websauna_migrate.autogenerate.operations.table_changes import ComputedColum
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal, qualified_name
 from websauna_migrate.models.sqlalchemy_internals import escaped
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import ReflectedColumn
 
 #: The server default before a change, and behind it; ``None`` for none.
 Defaults = tuple[Any, Any]

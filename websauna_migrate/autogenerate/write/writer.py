@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alembic.operations import ops
 from alembic.runtime.environment import ProcessRevisionDirectiveFn
+from alembic.runtime.migration import MigrationContext
 from alembic.util.exc import CommandError
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -81,9 +82,6 @@ from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.planning.state import State
 from websauna_migrate.results import CreatedScript
 from websauna_migrate.revision_scripts.script_reader import read_effects
-
-if TYPE_CHECKING:
-    from alembic.runtime.migration import MigrationContext
 
 
 class ScriptWriter:
