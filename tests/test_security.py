@@ -341,7 +341,7 @@ SAFE_IN = {
     "postgresql_looks.py": r"PARTS|FIRST|\b(?:name|condition)\b",
     "prove.py": r"\blisted\b",
     "reflected_tables.py": r"\bquoted\b",
-    "scratch_databases.py": r"\bforce\b|\bname\b|found\.name|postgresql_locale|row\[[01]\]",
+    "scratch_databases.py": r"\bforce\b|\bname\b|postgresql_locale|row\[[01]\]",
     "scratch_models.py": r"\bbefore\b|\bname\b",
     # Types of columns and constants as SQLite has them, run in memory.
     "sqlite.py": r"\btype_\b|\bdefault\b",

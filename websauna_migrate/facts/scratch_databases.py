@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import text
@@ -134,8 +134,7 @@ def scratch_file() -> Iterator[Path]:
 
 def remove_abandoned_folder(folder: Path) -> None:
     """Remove a folder whose maker does not hold its file any more."""
-    name = ScratchName.parse(folder.name)
-    if name is None or (name.is_young and not name.maker_is_gone):
+    if is_makerless(folder.name) is None:
         return
     with suppress(OSError):
         descriptor = os.open(folder / "keeper", os.O_RDWR | os.O_CREAT, 0o600)
@@ -206,17 +205,17 @@ def remove_abandoned(connection: Connection) -> None:
     else:
         query = "SELECT schema_name FROM information_schema.schemata"
     for name in connection.exec_driver_sql(query).scalars().all():
-        found = ScratchName.parse(str(name))
-        if found is None or (found.is_young and not found.maker_is_gone):
+        gone = is_makerless(str(name))
+        if gone is None:
             continue
         # Another process may do the same, and a user may not drop another one's.
         with suppress(DBAPIError):
             if connection.dialect.name == "postgresql":
                 # Without FORCE it fails where a session is inside, so where the maker is alive.
-                force = " WITH (FORCE)" if found.maker_is_gone else ""
-                connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {found.name}{force}")
-            elif connection.scalar(text("SELECT IS_USED_LOCK(:n)"), {"n": found.name}) is None:
-                connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {found.name}")
+                force = " WITH (FORCE)" if gone else ""
+                connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}{force}")
+            elif connection.scalar(text("SELECT IS_USED_LOCK(:n)"), {"n": name}) is None:
+                connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
 
 
 def drop(connection: Connection, name: str) -> None:
@@ -247,35 +246,21 @@ def new_name() -> str:
     return f"{PREFIX}{this_host()}_{os.getpid()}_{int(time.time())}_{next(_numbers)}"
 
 
-@dataclass(frozen=True, slots=True)
-class ScratchName:
-    """What a name says of its maker."""
+def is_makerless(name: str) -> bool | None:
+    """Tell by the name of a place whether its maker was a process of this host that is gone.
 
-    name: str
-    host: str
-    process: int
-    made: int
-
-    @classmethod
-    def parse(cls, name: str) -> ScratchName | None:
-        """Return what a name says, ``None`` if it is not that of a scratch place."""
-        found = FORM.fullmatch(name)
-        return cls(name, found[1], int(found[2]), int(found[3])) if found else None
-
-    @property
-    def maker_is_gone(self) -> bool:
-        """True if the maker was a process of this host that does not run any more."""
-        if self.host != this_host():
-            return False
+    ``None`` for another name, and where the maker may not have given a sign of life yet.
+    """
+    found = FORM.fullmatch(name)
+    if found is None:
+        return None
+    gone = False
+    if found[1] == this_host():
         try:
-            os.kill(self.process, 0)
+            os.kill(int(found[2]), 0)
         except ProcessLookupError:
-            return True
+            gone = True
         except OSError:
-            return False
-        return False
-
-    @property
-    def is_young(self) -> bool:
-        """True if its maker may not have given a sign of life yet."""
-        return time.time() - self.made < GRACE_S
+            gone = False
+    is_young = time.time() - int(found[3]) < GRACE_S
+    return None if is_young and not gone else gone
