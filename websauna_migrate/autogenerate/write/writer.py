@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -329,12 +329,7 @@ class ScriptWriter:
                 *InferredRequires(owned, self.reflection).requires([script]),
                 *self.changed(owned, changes),
             ]
-            requires = sorted(set(requires))
-            context.template_args.update(
-                requires=tuple(requires),
-                run_before=(),
-                written_against=snapshot.graph.written_against(name, requires, known=True),
-            )
+            self.say(name, context, sorted(set(requires)))
             yield from self.keep(name, context, owned)
 
     def changed(self, owned: PackageObjects, changes: Sequence[TableChanges]) -> Iterator[str]:
@@ -356,11 +351,30 @@ class ScriptWriter:
             environment.scripts,
             command_arguments(**{**self.arguments, "autogenerate": False}),
         )
-        context.template_args["requires"] = self.requires
-        context.template_args["written_against"] = snapshot.graph.written_against(
-            name, self.requires
-        )
+        self.say(name, context, self.requires, known=False)
         return self.keep(name, context)
+
+    def say(
+        self,
+        name: str,
+        context: BoundedComparison,
+        requires: Iterable[str],
+        run_before: Iterable[str] = (),
+        *,
+        known: bool = True,
+    ) -> None:
+        """Let a package's new script say what it requires, and what it was written against.
+
+        :param known: the requirements were found, and the author did not name them
+        """
+        needed, others = tuple(dict.fromkeys(requires)), tuple(run_before)
+        context.template_args.update(
+            requires=needed,
+            run_before=others,
+            written_against=self.snapshot.graph.written_against(
+                name, [*needed, *others], known=known
+            ),
+        )
 
     def write_one(self, name: str, *, opening: bool = False) -> list[CreatedScript]:
         """Write one package's script, or none if nothing changed.
@@ -463,16 +477,9 @@ class ScriptWriter:
                 keys.extend(take_out(directives, ops.CreateForeignKeyOp, is_later))
             drop_empty_scripts(directives)
             operations = comparison.operations
-            requires = [
-                *self.requires,
-                *inference.requires(directives),
-            ]
-            arguments = context.template_args
-            arguments["requires"] = tuple(dict.fromkeys(requires))
-            arguments["run_before"] = tuple(run_before(owned.package, operations, self.dropped))
-            arguments["written_against"] = self.snapshot.graph.written_against(
-                owned.package, [*requires, *arguments["run_before"]], known=True
-            )
+            requires = [*self.requires, *inference.requires(directives)]
+            before = run_before(owned.package, operations, self.dropped)
+            self.say(owned.package, context, requires, before)
             renames = comparison.renaming.renames
             spell_for_databases(context.autogen_context, owned, directives, renames)
             require_renderable(owned, context.autogen_context, directives)
@@ -544,11 +551,10 @@ class ScriptWriter:
         going = gone_columns(accesses, operations)
         arguments = context.template_args
         released = releases(self.snapshot, name, going)
-        requires = [*arguments["requires"], *released]
-        arguments["requires"] = tuple(dict.fromkeys(requires))
-        arguments["written_against"] |= self.snapshot.graph.written_against(
-            name, requires, known=True
-        )
+        if released:
+            self.say(
+                name, context, [*arguments["requires"], *released], arguments.get("run_before", ())
+            )
         return released
 
 
