@@ -291,37 +291,27 @@ def with_expression_indexes(
 
     :param changed: the indexes that one of the operations drops or creates
     """
+    before, behind = [], []
+    keys: list[Key] = []
     if isinstance(op, EnumChange):
-        kept = [
-            index
-            for key, table in models.items()
-            if any(column.table is table for column in op.plain_columns)
-            for index in kept_indexes(key, models, inspector, changed)
-        ]
-        yield from (around(index, first=True) for index in kept)
+        tables = [column.table for column in op.plain_columns]
+        keys = [key for key, table in models.items() if table in tables]
+    elif isinstance(op, TableChanges) and not isinstance(op, WithTable) and op.needs_batch:
+        drops, creates = (
+            [one for one in op.ops if isinstance(one, kind) and has_expression(one.to_index())]
+            for kind in (ops.DropIndexOp, ops.CreateIndexOp)
+        )
+        op.ops[:] = [one for one in op.ops if one not in drops and one not in creates]
+        before, behind = (
+            [TableChanges(op.table_name, found, schema=op.schema)] if found else []
+            for found in (drops, creates)
+        )
+        keys = [(op.schema, op.table_name)] if op.ops else []
+    kept = [index for key in keys for index in kept_indexes(key, models, inspector, changed)]
+    yield from [*before, *(around(index, first=True) for index in kept)]
+    if not isinstance(op, TableChanges) or isinstance(op, WithTable) or op.ops or op.recreate:
         yield op
-        yield from (around(index, first=False) for index in kept)
-        return
-    if not isinstance(op, TableChanges) or isinstance(op, WithTable) or not op.needs_batch:
-        yield op
-        return
-    drops, creates = (
-        [one for one in op.ops if isinstance(one, kind) and has_expression(one.to_index())]
-        for kind in (ops.DropIndexOp, ops.CreateIndexOp)
-    )
-    op.ops[:] = [one for one in op.ops if one not in drops and one not in creates]
-    key = (op.schema, op.table_name)
-    kept = kept_indexes(key, models, inspector, changed) if op.ops else []
-    if drops:
-        yield TableChanges(op.table_name, drops, schema=op.schema)
-    for index in kept:
-        yield around(index, first=True)
-    if op.ops or op.recreate:
-        yield op
-    for index in kept:
-        yield around(index, first=False)
-    if creates:
-        yield TableChanges(op.table_name, creates, schema=op.schema)
+    yield from [*(around(index, first=False) for index in kept), *behind]
 
 
 def kept_indexes(

@@ -14,7 +14,7 @@ from websauna_migrate.autogenerate.operations.server_statements import qualified
 from websauna_migrate.autogenerate.operations.type_change import INTEGERS, name_of
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal
-from websauna_migrate.facts.differences import Difference, shown
+from websauna_migrate.facts.differences import shown
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.postgresql import OWN, quote_name
 
@@ -55,30 +55,23 @@ def numbering_changes(key: Key, found: FoundDifferences, *, first: bool) -> Iter
 
 def sequence_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
     """Yield the changes of the options of a table's sequences, or of one that stands alone."""
-    for one in found.of(key):
-        if one.fact.kind == "sequence" and one.other is not None:
-            yield from sequence_change(one, found)
-
-
-def sequence_change(one: Difference, found: FoundDifferences) -> Iterator[ScriptOp]:
-    """Yield the change of the options of a sequence that both sides have, once for all of them."""
-    assert one.other is not None
-    options = [
-        d for d in found.found if d.fact.key == one.fact.key and d.attribute in SEQUENCE_OPTIONS
-    ]
-    if not options or one.attribute != options[0].attribute:
-        return
-    schema, _ = found.key_of(one.fact)
-    name = qualified(schema, one.fact.name)
-    words = ", ".join(
-        f"{d.attribute} {shown(d.left, 'none')} -> {shown(d.right, 'none')}" for d in options
-    )
-    diff = ("change_sequence", schema, one.fact.name, words)
-    yield statements(
-        diff,
-        [*options_changed(name, one.fact, one.other)],
-        [*options_changed(name, one.other, one.fact)],
-    )
+    pairs = {
+        one.fact.key: (one.fact, one.other)
+        for one in found.of(key)
+        if one.fact.kind == "sequence" and one.other is not None
+    }
+    for fact, other in pairs.values():
+        words = ", ".join(
+            f"{one.attribute} {shown(one.left, 'none')} -> {shown(one.right, 'none')}"
+            for one in found.found
+            if one.fact.key == fact.key and one.attribute in SEQUENCE_OPTIONS
+        )
+        if words:
+            schema, _ = found.key_of(fact)
+            name = qualified(schema, fact.name)
+            diff = ("change_sequence", schema, fact.name, words)
+            up, down = options_changed(name, fact, other), options_changed(name, other, fact)
+            yield statements(diff, [*up], [*down])
 
 
 def options_changed(name: str, old: Fact, new: Fact) -> Iterator[str]:
