@@ -39,7 +39,7 @@ def told(connection: Connection, url: str, *metadata: MetaData, **more: Any) -> 
     settings = Settings(url=make_url(url))
     facts = read_facts(connection)
     with scratch_models(models(*metadata, **more), settings, connection) as scratch:
-        found = settled_differences(facts, scratch)
+        found = settled_differences(facts, scratch.writable(scratch.facts))
     return [
         one.describe("there", "in the models")
         for one in found

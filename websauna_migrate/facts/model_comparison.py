@@ -84,16 +84,16 @@ def compare_with_models(
         scratch place; the message has the grant
     """
     with scratch_models(models, settings, connection) as scratch:
-        scratch.facts = scratch.facts.only(lambda one: one.kind not in ("schema", "extension"))
-        said = {one.key for one in scratch.facts.objects}
-        wholes = {whole_of(one) for one in scratch.facts.objects}
+        wanted = scratch.facts.only(lambda one: one.kind not in ("schema", "extension"))
+        said = {one.key for one in wanted.objects}
+        wholes = {whole_of(one) for one in wanted.objects}
         wholes |= {(schema or facts.default_schema, name) for schema, name in ownership.owners}
         histories = ownership.histories
         treatment = {one: treatment_of(one, said, wholes, histories) for one in facts.objects}
         compared = facts.only(lambda one: treatment[one] == "compare")
-        found = settled_differences(compared, scratch)
+        found = settled_differences(compared, scratch.writable(wanted))
         besides = tuple(fact for fact, kind in treatment.items() if kind == "note")
-        return ModelComparison(compared, scratch.facts, tuple(found), besides, ownership)
+        return ModelComparison(compared, wanted, tuple(found), besides, ownership)
 
 
 def whole_of(fact: Fact) -> tuple[str, str]:

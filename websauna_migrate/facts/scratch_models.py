@@ -35,6 +35,7 @@ from websauna_migrate.facts.scratch_databases import (
     scratch_database,
     scratch_settings,
 )
+from websauna_migrate.facts.standstill import Scratch
 
 #: What stands for scratch schemas while statements are recorded.
 STANDING_IN = "websauna_migrate_scratch_place_"
@@ -133,22 +134,20 @@ class ScratchModels:
         self.models.create(connection, schemas, statements)
         return connection, schemas
 
-    @property
-    def connection(self) -> Connection:
-        """A connection inside the place, which is made if need be."""
-        return self.inside[0]
-
-    @property
-    def schemas(self) -> Mapping[str, str]:
-        """The scratch schemas, by the names that they stand for."""
-        return self.inside[1]
-
     def read(self) -> Facts:
         """Read the place again."""
+        connection, schemas = self.inside
         if self.dialect == "sqlite":
-            return read_facts(self.connection)
-        names = {scratch: name for name, scratch in self.schemas.items()}
-        return read_facts(self.connection, schemas=list(names), names=names)
+            return read_facts(connection)
+        names = {scratch: name for name, scratch in schemas.items()}
+        return read_facts(connection, schemas=list(names), names=names)
+
+    def writable(self, facts: Facts) -> Scratch:
+        """Return the place as one where expressions can be written.
+
+        :param facts: those of the models that count
+        """
+        return Scratch(self.dialect, facts, lambda: self.inside, self.read)
 
 
 @contextmanager

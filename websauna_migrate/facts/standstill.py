@@ -11,8 +11,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -26,28 +25,20 @@ from websauna_migrate.facts.postgresql import quote_name
 ROUNDS = 5
 
 
-class Scratch(Protocol):
+@dataclass(frozen=True)
+class Scratch:
     """A place where expressions can be written.
 
     :ivar dialect: the name of the database
+    :ivar facts: what it should be like
+    :ivar inside: returns a connection inside, and the names of its schemas by those they stand for
+    :ivar read: reads it again
     """
 
     dialect: str
-
-    @property
-    def facts(self) -> Facts:
-        """What it should be like."""
-
-    @property
-    def connection(self) -> Connection:
-        """A connection inside."""
-
-    @property
-    def schemas(self) -> Mapping[str, str]:
-        """The names of its schemas, by those that they stand for."""
-
-    def read(self) -> Facts:
-        """Read it again."""
+    facts: Facts
+    inside: Callable[[], tuple[Connection, Mapping[str, str]]]
+    read: Callable[[], Facts]
 
 
 #: Returns the statement that writes an expression back, ``None`` for one that is left as it is.
@@ -119,6 +110,7 @@ class WriteBack:
     def __init__(self, scratch: Scratch, writer: Writer) -> None:
         self.scratch = scratch
         self.writer = writer
+        self.connection, self.schemas = scratch.inside()
         self.numbers = itertools.count(1)
         #: Names without the schema of what is in the place; others are left where they are.
         self.inside = {(fact.schema, fact.name.partition("(")[0]) for fact in scratch.facts.objects}
@@ -128,7 +120,6 @@ class WriteBack:
     ) -> dict[tuple[int, int], str]:
         """Return the texts that the server has for some, those left out that it refuses."""
         names: dict[str, tuple[tuple[int, int], str]] = {}
-        connection = self.scratch.connection
         transactional = self.scratch.dialect == "postgresql"
         for key, (difference, text) in texts.items():
             # The models' object says on what: the table in the place is theirs.
@@ -140,8 +131,8 @@ class WriteBack:
                 continue
             try:
                 # MariaDB's DDL ends the transaction that a savepoint would be in.
-                with connection.begin_nested() if transactional else nullcontext():
-                    connection.exec_driver_sql(statement.replace("%", "%%"))
+                with self.connection.begin_nested() if transactional else nullcontext():
+                    self.connection.exec_driver_sql(statement.replace("%", "%%"))
             except DBAPIError:
                 # It speaks of a column that the model does not have: then it differs.
                 continue
@@ -157,12 +148,12 @@ class WriteBack:
 
     def placed(self, fact: Fact) -> Fact:
         """Return a fact by the names of the place."""
-        schema = self.scratch.schemas.get(fact.schema, fact.schema)
+        schema = self.schemas.get(fact.schema, fact.schema)
         return replace(fact.with_texts(self.text), schema=schema)
 
     def text(self, text: str) -> str:
         """Return a text with the names of the place where it speaks of what is in it."""
-        for schema, scratch in self.scratch.schemas.items():
+        for schema, scratch in self.schemas.items():
             pattern = rf'(?<![\w.$"]){re.escape(quote_name(schema))}\.("(?:[^"]|"")*"|[\w$]+)'
 
             def inside(match: re.Match[str], schema: str = schema, scratch: str = scratch) -> str:

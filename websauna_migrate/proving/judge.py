@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from websauna_migrate.facts.model_comparison import compare_with_models, is_own_
 from websauna_migrate.facts.model_ddl import ModelsNotCreated
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.postgresql import quote_name
-from websauna_migrate.facts.standstill import WRITERS, settled_differences
+from websauna_migrate.facts.standstill import WRITERS, Scratch, settled_differences
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.models.table_order import key_of, referenced_key
 from websauna_migrate.planning.revisions import Revision
@@ -243,20 +242,10 @@ class Judge:
     def settled(self, connection: Connection, facts: Facts) -> list[Difference]:
         """Return what differs once expressions were written back, into the tables themselves."""
         schemas = {one.schema: quote_name(one.schema) for one in facts.objects if one.schema}
-        place = Place(facts, connection, schemas, self, connection.dialect.name)
+        place = Scratch(
+            connection.dialect.name,
+            facts,
+            lambda: (connection, schemas),
+            lambda: self.read(connection),
+        )
         return [one for one in settled_differences(self._before, place) if not one.note]
-
-
-@dataclass
-class Place:
-    """The database itself as a place where expressions are written."""
-
-    facts: Facts
-    connection: Connection
-    schemas: Mapping[str, str]
-    judge: Judge
-    dialect: str
-
-    def read(self) -> Facts:
-        """Read the database again."""
-        return self.judge.read(self.connection)
