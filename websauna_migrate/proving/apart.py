@@ -35,94 +35,70 @@ def prove_apart(
     require_apart(site.settings, {table.schema for table in judge.tables(whole=True)})
     applied = site.applied()
     with scratch_database(site.settings) as url:
-        ApartProof(site, new, judge, at(url), url).run(applied)
-
-
-class ApartProof:
-    """One proof in one scratch database."""
-
-    def __init__(
-        self,
-        site: Site,
-        new: Mapping[str, Sequence[str]],
-        judge: Judge,
-        service: Service,
-        url: URL,
-    ) -> None:
-        self.author = site
-        self.new = new
-        self.judge = judge
-        self.service = service
-        self.url = url
-        self.site = service.site()
-        judge.loaded = self.site.loaded
+        service = at(url)
+        scratch = service.site()
+        judge.loaded = scratch.loaded
         # The models are tried beside the scratch database, wherever that is.
         judge.settings = replace(service.settings, scratch_url=None)
-
-    def run(self, applied: Mapping[str, tuple[str, ...]]) -> None:
-        """Fill the database and prove.
-
-        :param applied: the rows of the histories in the author's database
-        """
-        self.fill(applied)
-        trip = plan_round_trip(self.site.loaded.graph, self.site.applied(), self.new)
-        run_steps(self.site, trip.first)
-        self.look(self.judge.before)
-        run_steps(self.site, trip.there)
-        self.look(self.judge.up)
-        run_steps(self.site, trip.back)
-        self.look(self.judge.down)
-        run_steps(self.site, trip.again)
-        if self.judge.unsettled:
+        fill(site, scratch, url, applied)
+        trip = plan_round_trip(scratch.loaded.graph, scratch.applied(), new)
+        looks = [(trip.first, judge.before), (trip.there, judge.up), (trip.back, judge.down)]
+        for steps, look in looks:
+            run_steps(scratch, steps)
+            look_at(service, look)
+        run_steps(scratch, trip.again)
+        if judge.unsettled:
             # What is written into the tables to compare expressions stays there.
-            run_steps(self.site, trip.back)
-            self.look(partial(self.judge.down, last=True))
+            run_steps(scratch, trip.back)
+            look_at(service, partial(judge.down, last=True))
 
-    def look(self, judge: Callable[[Connection], None]) -> None:
-        """Let something look at the database."""
-        with connect(self.service.make_engine()) as connection:
-            judge(connection)
-            connection.rollback()
 
-    def fill(self, applied: Mapping[str, tuple[str, ...]]) -> None:
-        """Give the database what the author's has, with its rows where they can be copied."""
-        dialect = self.url.get_backend_name()
-        if not self.author.has_database:
-            return
-        if dialect == "sqlite":
-            with self.author.connecting() as source, connect(make_engine(self.url)) as target:
-                driver_of(source).backup(driver_of(target))
-        elif dialect in ("mysql", "mariadb"):
-            with_rows = self.author.settings.scratch_url is None
-            with (
-                self.author.connecting() as source,
-                connect(make_engine(self.url, self.author.settings.engine_options)) as target,
-            ):
-                environments = self.author.loaded.environments.values()
-                histories = [one.package.history_table for one in environments]
-                copy_mysql(source, target, histories=histories, with_rows=with_rows)
-        else:
-            self.replay(applied)
+def look_at(service: Service, look: Callable[[Connection], None]) -> None:
+    """Let something look at a database."""
+    with connect(service.make_engine()) as connection:
+        look(connection)
+        connection.rollback()
 
-    def replay(self, applied: Mapping[str, tuple[str, ...]]) -> None:
-        """Run the scripts that are applied in the author's database."""
-        histories = self.site.loaded.histories
-        graph = self.site.loaded.graph
-        prepare(self.author.settings, self.url, graph.revisions)
-        targets = {
-            package: tuple(r for r in histories[package].squashed(rows) if r in histories[package])
-            for package, rows in applied.items()
-        }
-        empty: Mapping[str, tuple[str, ...]] = dict.fromkeys(histories, ())
-        plan = plan_upgrade(graph, empty, {name: rows for name, rows in targets.items() if rows})
-        try:
-            run_steps(self.site, plan.steps)
-        except MigrationError as exc:
-            first = str(exc).partition("\n")[0]
-            raise impossible(
-                "It has to be tried in a scratch database, on which the earlier scripts fail. "
-                f"{first}"
-            ) from exc
+
+def fill(author: Site, scratch: Site, url: URL, applied: Mapping[str, tuple[str, ...]]) -> None:
+    """Give a scratch database what the author's has, with its rows where they can be copied.
+
+    :param applied: the rows of the histories in the author's database
+    """
+    dialect = url.get_backend_name()
+    if not author.has_database:
+        return
+    if dialect == "sqlite":
+        with author.connecting() as source, connect(make_engine(url)) as target:
+            driver_of(source).backup(driver_of(target))
+    elif dialect in ("mysql", "mariadb"):
+        with_rows = author.settings.scratch_url is None
+        engine = make_engine(url, author.settings.engine_options)
+        with author.connecting() as source, connect(engine) as target:
+            environments = author.loaded.environments.values()
+            histories = [one.package.history_table for one in environments]
+            copy_mysql(source, target, histories=histories, with_rows=with_rows)
+    else:
+        prepare(author.settings, url, scratch.loaded.graph.revisions)
+        replay(scratch, applied)
+
+
+def replay(scratch: Site, applied: Mapping[str, tuple[str, ...]]) -> None:
+    """Run the scripts that are applied in the author's database."""
+    histories = scratch.loaded.histories
+    targets = {
+        package: tuple(r for r in histories[package].squashed(rows) if r in histories[package])
+        for package, rows in applied.items()
+    }
+    empty: Mapping[str, tuple[str, ...]] = dict.fromkeys(histories, ())
+    wanted = {name: rows for name, rows in targets.items() if rows}
+    try:
+        run_steps(scratch, plan_upgrade(scratch.loaded.graph, empty, wanted).steps)
+    except MigrationError as exc:
+        first = str(exc).partition("\n")[0]
+        raise impossible(
+            f"It has to be tried in a scratch database, on which the earlier scripts fail. {first}"
+        ) from exc
 
 
 #: So many rows are copied on MariaDB, as far as the server knows how many there are.
