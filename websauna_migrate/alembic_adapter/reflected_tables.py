@@ -24,7 +24,7 @@ from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.facts.postgresql import check_name
-from websauna_migrate.facts.written_tables import WrittenTable, written_table
+from websauna_migrate.facts.sqlite_sql import WrittenTable, written_table
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
 #: A constant in quotes.

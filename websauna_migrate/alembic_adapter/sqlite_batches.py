@@ -46,6 +46,10 @@ from websauna_migrate.facts.sqlite_sql import (
     ColumnSql,
     ConstraintSql,
     TableSql,
+    bracket,
+    names_in,
+    of_kind,
+    own_columns,
     read_table,
     split,
 )
@@ -55,12 +59,6 @@ from websauna_migrate.facts.sqlite_tokens import (
     as_written,
     write,
     written_tokens,
-)
-from websauna_migrate.facts.written_tables import (
-    bracket,
-    names_in,
-    of_kind,
-    own_columns,
 )
 from websauna_migrate.models.model_sql import unquoted
 from websauna_migrate.models.sqlalchemy_internals import escaped, variants_of

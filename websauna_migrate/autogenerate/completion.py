@@ -29,7 +29,6 @@ from websauna_migrate.autogenerate.compare.constraints import (
     is_for_others,
 )
 from websauna_migrate.autogenerate.compare.enum_types import NamedTypes
-from websauna_migrate.autogenerate.compare.foreign_keys import with_index_drops
 from websauna_migrate.autogenerate.compare.indexes import (
     IndexComparison,
     changed_indexes,
@@ -37,6 +36,7 @@ from websauna_migrate.autogenerate.compare.indexes import (
     leave_to_servers,
     missing_indexes,
     with_expression_indexes,
+    with_index_drops,
 )
 from websauna_migrate.autogenerate.compare.leaning import freed_checks, freed_keys
 from websauna_migrate.autogenerate.compare.mysql_attributes import (

@@ -22,7 +22,7 @@ from websauna_migrate.autogenerate.unreflected import (
     sqlite_expression_indexes,
 )
 from websauna_migrate.facts.fact import Fact
-from websauna_migrate.facts.written_tables import WrittenTable, written_table
+from websauna_migrate.facts.sqlite_sql import WrittenTable, written_table
 from websauna_migrate.models.named_types import ModelType
 
 #: What SQLAlchemy reflects of a table, each with ``get_<kind>`` and ``get_multi_<kind>``.

@@ -24,8 +24,8 @@ from websauna_migrate.facts.brackets import is_one, split_brackets, split_commas
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.mysql import is_json
 from websauna_migrate.facts.postgresql import OWN
+from websauna_migrate.facts.sqlite_sql import WrittenTable
 from websauna_migrate.facts.sqlite_tokens import as_written
-from websauna_migrate.facts.written_tables import WrittenTable
 
 #: A column, constraint or index as SQLAlchemy reflects it; the keys are those of its kind.
 ReflectedItem: TypeAlias = dict[str, Any]

@@ -13,9 +13,8 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Pieces, Value
-from websauna_migrate.facts.sqlite_sql import TableSql, read_table
+from websauna_migrate.facts.sqlite_sql import TableSql, bracket, names_in, read_table
 from websauna_migrate.facts.sqlite_tokens import NotUnderstood, Token, tokens_of, write
-from websauna_migrate.facts.written_tables import bracket, names_in
 from websauna_migrate.models.model_sql import unquoted
 
 SCHEMA = "main"
