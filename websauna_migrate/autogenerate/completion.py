@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from alembic.autogenerate.api import AutogenContext
@@ -95,36 +96,28 @@ from websauna_migrate.facts.postgresql import check_name
 BY_FACTS = (ops.AddConstraintOp, ops.DropConstraintOp, ops.CreateIndexOp, ops.DropIndexOp)
 
 
+@dataclass(eq=False)
 class Completion:
-    """The completion of one upgrade that Alembic found."""
+    """The completion of one upgrade that Alembic found.
 
-    def __init__(
-        self,
-        renaming: Renaming,
-        found: FoundDifferences,
-        unseen: UnseenTypes,
-        conditional: ConditionalParts,
-        context: AutogenContext,
-        upgrade: ops.UpgradeOps,
-    ) -> None:
-        """Keep what the operations are completed from.
+    :ivar found: what differs
+    :ivar unseen: types that differ on other databases alone
+    :ivar conditional: constraints and indexes that some databases alone have
+    :ivar context: Alembic's, of the comparison
+    """
 
-        :param found: what differs
-        :param unseen: types that differ on other databases alone
-        :param conditional: constraints and indexes that some databases alone have
-        :param context: Alembic's, of the comparison
-        """
-        self.renaming = renaming
-        self.found = found
-        self.unseen = unseen
-        self.conditional = conditional
-        self.context = context
-        self.owned = renaming.owned
-        self.reflection = renaming.reflection
-        self.inspector = context.inspector
-        self.upgrade = upgrade
-        self.database = self.reflection.connection.dialect.name.replace("mariadb", "mysql")
+    renaming: Renaming
+    found: FoundDifferences
+    unseen: UnseenTypes
+    conditional: ConditionalParts
+    context: AutogenContext
+    upgrade: ops.UpgradeOps
+
+    def __post_init__(self) -> None:
+        self.owned, self.reflection = self.renaming.owned, self.renaming.reflection
         self.models = self.owned.models
+        self.inspector = self.context.inspector
+        self.database = self.reflection.connection.dialect.name.replace("mariadb", "mysql")
 
     @property
     def table_changes(self) -> list[TableChanges]:

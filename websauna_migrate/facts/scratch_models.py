@@ -85,6 +85,7 @@ class Place:
     enter: Callable[[], tuple[Connection, Mapping[str, str]]]
 
 
+@dataclass(eq=False)
 class ScratchModels:
     """The models in a scratch place, as long as it is there.
 
@@ -94,11 +95,12 @@ class ScratchModels:
     are created each time.
     """
 
-    def __init__(self, models: Models, place: Place, cache: Cache) -> None:
-        self.models = models
-        self.place = place
-        self.cache = cache
-        self.dialect = place.connection.dialect.name
+    models: Models
+    place: Place
+    cache: Cache
+
+    def __post_init__(self) -> None:
+        self.dialect = self.place.connection.dialect.name
 
     @cached_property
     def statements(self) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.environment import NameFilterParentNames, NameFilterType
@@ -25,22 +26,18 @@ from websauna_migrate.models.ownership import Ownership
 COMPARES = {"type": "compare_type", "default": "compare_server_default"}
 
 
+@dataclass(eq=False)
 class LeftOut:
-    """Tells which differences the packages' ``env.py`` leave out."""
+    """Tells which differences the packages' ``env.py`` leave out.
 
-    def __init__(
-        self, loaded: LoadedScripts, ownership: Ownership, connection: Connection, before: Facts
-    ) -> None:
-        """Keep what the hooks are asked about.
+    :ivar before: the facts from before the new scripts
+    """
 
-        :param before: the facts from before the new scripts
-        """
-        self.loaded = loaded
-        self.ownership = ownership
-        self.connection = connection
-        self.before = before
-        self.known = {one.key: one for one in before.objects}
-        self._contexts: dict[str, AutogenContext] = {}
+    loaded: LoadedScripts
+    ownership: Ownership
+    connection: Connection
+    before: Facts
+    _contexts: dict[str, AutogenContext] = field(default_factory=dict)
 
     def covers(self, difference: Difference, owner: str | None) -> bool:
         """True if a difference is one that the owner's hooks do not want to be seen."""
@@ -50,7 +47,7 @@ class LeftOut:
         fact = difference.fact
         option = COMPARES.get(difference.attribute or "")
         if option is not None and context.opts.get(option) is not True:
-            was = self.known.get(fact.key)
+            was = next((one for one in self.before.objects if one.key == fact.key), None)
             if was is not None and was.get(difference.attribute or "") == difference.left:
                 return True
         reflected = difference.left is True and difference.attribute is None

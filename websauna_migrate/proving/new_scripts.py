@@ -54,10 +54,9 @@ def new_scripts(
         raise UsageError("A rename is written with --autogenerate alone.")
     selected = service.site().select(packages)
     site = service.site(selected, given)
-    chosen = [site.packages[name] for name in selected]
     ownership = service.ownership
     writer = ScriptWriter(
-        packages=chosen,
+        packages={name: site.packages[name] for name in selected},
         ownership=ownership,
         take_snapshot=lambda: service.site(selected, given).loaded,
         settings=service.settings,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -55,31 +56,26 @@ FIRST, LAST = -1, 10
 DROPS = (ops.DropConstraintOp, ops.DropIndexOp)
 
 
+@dataclass(eq=False)
 class ConditionalParts:
-    """What some databases of a package alone have of its tables."""
+    """What some databases of a package alone have of its tables.
 
-    def __init__(
-        self,
-        owned: PackageObjects,
-        context: AutogenContext,
-        others: Sequence[str],
-        renames: Renames,
-    ) -> None:
-        """Keep what is asked.
+    :ivar others: the databases besides the author's
+    :ivar renames: those of the new script
+    :ivar left: what is left to a person, by table
+    """
 
-        :param others: the databases besides the author's
-        :param renames: those of the new script
-        """
-        self.owned = owned
-        self.context = context
-        assert context.connection is not None
-        self.connection = context.connection
+    owned: PackageObjects
+    context: AutogenContext
+    others: Sequence[str]
+    renames: Renames
+    left: dict[Key, list[ScriptOp]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert self.context.connection is not None
+        self.connection = self.context.connection
         self.own = self.connection.dialect.name.replace("mariadb", "mysql")
-        self.others = others
-        self.databases = [one for one in DATABASES if one == self.own or one in others]
-        self.renames = renames
-        #: What is left to a person, by table.
-        self.left: dict[Key, list[ScriptOp]] = {}
+        self.databases = [one for one in DATABASES if one == self.own or one in self.others]
 
     @cached_property
     def written(self) -> Mapping[str, Parts | None]:

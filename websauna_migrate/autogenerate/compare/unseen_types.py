@@ -72,35 +72,28 @@ class UnseenType:
         return tuple(one for one in self.words if one not in self.reasons)
 
 
+@dataclass(eq=False)
 class UnseenTypes:
     """The columns of a package whose types differ on other databases than this one.
 
+    :ivar context: its options say for which databases types are compared
+    :ivar renames: those of the new script
     :ivar changes: by table and name
     :ivar asked: those of which Alembic asked whether the type differs: neither a filter nor a
         function of ``env.py`` has said it before
     """
 
-    def __init__(
-        self,
-        owned: PackageObjects,
-        context: AutogenContext,
-        found: FoundDifferences,
-        renames: Renames,
-    ) -> None:
-        """Find them.
+    owned: PackageObjects
+    context: AutogenContext
+    found: FoundDifferences
+    renames: Renames
+    changes: dict[Place, UnseenType] = field(default_factory=dict)
+    asked: set[Place] = field(default_factory=set)
+    _runs: dict[str, bool] = field(default_factory=dict)
 
-        :param context: its options say for which databases types are compared
-        :param renames: those of the new script
-        """
-        self.owned = owned
-        self.context = context
-        self.found = found
-        self.renames = renames
-        self.own = context.dialect.name.replace("mariadb", "mysql")
-        self.changes: dict[Place, UnseenType] = {}
-        self.asked: set[Place] = set()
-        self._runs: dict[str, bool] = {}
-        wanted: Collection[str] = context.opts.get("compared_for", ())
+    def __post_init__(self) -> None:
+        self.own = self.context.dialect.name.replace("mariadb", "mysql")
+        wanted: Collection[str] = self.context.opts.get("compared_for", ())
         self.others = [one for one in DATABASES if one in wanted and one != self.own]
         if self.others:
             self.find()

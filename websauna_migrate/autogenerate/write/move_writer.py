@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -38,30 +38,21 @@ ADDON_NEEDS_APPLICATION = (
 )
 
 
+@dataclass(eq=False)
 class MoveWriter:
-    """Writes the two revisions that hand tables over."""
+    """Writes the two revisions that hand tables over.
 
-    def __init__(
-        self,
-        tables: Sequence[str],
-        source: MigrationPackage,
-        target: MigrationPackage,
-        *,
-        ownership: Ownership,
-        take_snapshot: Callable[[], LoadedScripts],
-    ) -> None:
-        """Keep what is moved.
+    :ivar tables: ``schema.name`` of each, or the name alone; one at least
+    :ivar take_snapshot: reads the scripts of all packages
+    """
 
-        :param tables: ``schema.name`` of each, or the name alone; one at least
-        :param take_snapshot: reads the scripts of all packages
-        """
-        self.tables = tuple(tables)
-        self.source = source
-        self.target = target
-        self.ownership = ownership
-        self.take_snapshot = take_snapshot
-        self.written: list[Path] = []
-        self.made_directory: Path | None = None
+    tables: Sequence[str]
+    source: MigrationPackage
+    target: MigrationPackage
+    ownership: Ownership
+    take_snapshot: Callable[[], LoadedScripts]
+    written: list[Path] = field(default_factory=list)
+    made_directory: Path | None = None
 
     def write(self, application: str | None = None) -> tuple[CreatedScript, CreatedScript]:
         """Write both scripts and see that they run.

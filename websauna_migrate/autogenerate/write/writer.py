@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,6 @@ from websauna_migrate.config.template import (
 )
 from websauna_migrate.database.engines import driver_words, one_line
 from websauna_migrate.facts.model_ddl import ModelsNotCreated
-from websauna_migrate.interfaces import Question
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.planning.state import State
@@ -84,42 +84,32 @@ from websauna_migrate.results import CreatedScript
 from websauna_migrate.revision_scripts.script_reader import read_effects
 
 
+@dataclass(eq=False, kw_only=True)
 class ScriptWriter:
-    """Writes the new revisions of some packages, all of them or none."""
+    """Writes the new revisions of some packages, all of them or none.
 
-    def __init__(
-        self,
-        *,
-        packages: Sequence[MigrationPackage],
-        ownership: Ownership,
-        settings: Settings,
-        take_snapshot: Callable[[], LoadedScripts],
-        requires: Sequence[str],
-        arguments: Mapping[str, Any],
-        renames: Renames = NO_RENAMES,
-        ask: Callable[[Question], bool] | None = None,
-        allow_drops: bool = False,
-    ) -> None:
-        """Keep what every package's revision is made from.
+    :ivar packages: by their names
+    :ivar take_snapshot: reads the scripts; called again after each new one, so that the next
+        package's script can require it
+    :ivar requires: requirements besides those that are inferred
+    :ivar arguments: those of Alembic's ``revision`` command
+    :ivar renames: what the database has under another name than the models
+    :ivar ask: tells whether a drop beside an addition is a rename; ``None`` where the author cannot
+        be asked, and then the script warns. An answer holds where scripts are written once more
+    """
 
-        :param take_snapshot: reads the scripts; called again after each new one, so that the next
-            package's script can require it
-        :param requires: requirements besides those that are inferred
-        :param arguments: those of Alembic's ``revision`` command
-        :param renames: what the database has under another name than the models
-        :param ask: tells whether a drop beside an addition is a rename; ``None`` where the
-            author cannot be asked, and then the script warns
-        """
-        self.packages = {package.name: package for package in packages}
-        self.ownership = ownership
-        self.settings = settings
-        self.take_snapshot = take_snapshot
-        self.requires = tuple(requires)
-        self.arguments = dict(arguments)
-        self.renames = renames
-        #: An answer holds where the scripts are written once more.
-        self.ask: Callable[..., bool] | None = cache(ask) if ask else None
-        self.allow_drops = allow_drops
+    packages: Mapping[str, MigrationPackage]
+    ownership: Ownership
+    settings: Settings
+    take_snapshot: Callable[[], LoadedScripts]
+    requires: Sequence[str]
+    arguments: Mapping[str, Any]
+    renames: Renames = NO_RENAMES
+    ask: Callable[..., bool] | None = None
+    allow_drops: bool = False
+
+    def __post_init__(self) -> None:
+        self.ask = cache(self.ask) if self.ask else None
         self.renamed: set[str] = set()
         self._owned: PackageObjects | None = None
         #: The database that the packages are compared with, and the rows of their histories.
