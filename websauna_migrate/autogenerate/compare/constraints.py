@@ -30,6 +30,7 @@ from websauna_migrate.autogenerate.compare.definitions import (
     kind_of,
     plain_name,
 )
+from websauna_migrate.autogenerate.operations.ordering import name_of
 from websauna_migrate.autogenerate.operations.script_op import mark
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
 from websauna_migrate.autogenerate.unreflected import ReflectedItem
@@ -508,7 +509,7 @@ def each_once(found: Sequence[ops.MigrateOperation]) -> Iterator[ops.MigrateOper
     """Yield operations, of drops and additions of one name the first alone."""
     seen: set[tuple[type[object], str | None]] = set()
     for op in found:
-        name = getattr(op, "constraint_name", None)
+        name = name_of(op)
         key = (type(op), name)
         if name is None or key not in seen:
             seen.add(key)

@@ -15,6 +15,7 @@ from sqlalchemy.types import NULLTYPE
 from websauna_migrate.alembic_adapter.autogenerate_internals import parts_that_come_back
 from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.compare.constraints import (
+    each_once,
     is_for_others,
     passes_filters,
     sides,
@@ -88,7 +89,6 @@ class IndexComparison:
     def operations(self) -> list[ops.MigrateOperation]:
         """Return what makes the table's indexes the model's."""
         found: list[ops.MigrateOperation] = []
-        done: set[tuple[str, str]] = set()
         for one in self.differences:
             if one.attribute in KEPT:
                 continue
@@ -99,20 +99,16 @@ class IndexComparison:
                 continue
             if not passes_filters(self.context, model, reflected):
                 continue
-            if reflected is not None and ("drop", str(reflected.name)) not in done:
-                assert old is not None
-                done.add(("drop", str(reflected.name)))
+            if reflected is not None and old is not None:
                 found += told([self.removal(reflected, model)], old)
-            if model is not None and ("create", str(model.name)) not in done:
-                assert new is not None
-                done.add(("create", str(model.name)))
+            if model is not None and new is not None:
                 made = (
                     ops.CreateIndexOp.from_index(model)
                     if isinstance(model, Index)
                     else ops.AddConstraintOp.from_constraint(model)
                 )
                 found += told([made], new)
-        return found
+        return [*each_once(found)]
 
     def reflected(self, fact: Fact) -> Index | None:
         """Return an index of the database; ``None`` for one that comes and goes with a key."""
