@@ -25,10 +25,7 @@ from websauna_migrate.autogenerate.compare.columns import (
     say_unsaid,
 )
 from websauna_migrate.autogenerate.compare.conditional import ConditionalParts
-from websauna_migrate.autogenerate.compare.constraints import (
-    ConstraintComparison,
-    is_for_others,
-)
+from websauna_migrate.autogenerate.compare.constraints import ConstraintComparison, is_for_others
 from websauna_migrate.autogenerate.compare.enum_types import NamedTypes
 from websauna_migrate.autogenerate.compare.indexes import (
     IndexComparison,

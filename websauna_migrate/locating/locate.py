@@ -17,15 +17,7 @@ from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.facts.model_comparison import compare_with_models
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.scratch_databases import scratch_settings
-from websauna_migrate.facts.units import (
-    Group,
-    Unit,
-    by_unit,
-    digest,
-    print_of,
-    read_plain,
-    unit_of,
-)
+from websauna_migrate.facts.units import Group, Unit, by_unit, digest, print_of, read_plain, unit_of
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.locating.likely_revisions import (
     Candidate,

@@ -21,12 +21,7 @@ from websauna_migrate.revision_scripts.script_tree import assigned, parse_script
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.kept_scripts import kept_script, require_trusted
 from websauna_migrate.runs.losses import find_losses
-from websauna_migrate.runs.migrating import (
-    Planner,
-    make_planner,
-    make_taker,
-    run_planner,
-)
+from websauna_migrate.runs.migrating import Planner, make_planner, make_taker, run_planner
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explain, last_applied

@@ -30,12 +30,7 @@ from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.accesses import full_name
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, place_of
-from websauna_migrate.runs.failures import (
-    NotAtomic,
-    StepFailed,
-    connection_lost,
-    run_stopped,
-)
+from websauna_migrate.runs.failures import NotAtomic, StepFailed, connection_lost, run_stopped
 from websauna_migrate.runs.ledger import FAILED, STOPPED
 from websauna_migrate.runs.run_access import RunContext
 from websauna_migrate.runs.run_context import clean, is_gone

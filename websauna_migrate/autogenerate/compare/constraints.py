@@ -25,11 +25,7 @@ from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.alembic_adapter.reflected_tables import name_apart
 from websauna_migrate.alembic_adapter.written_expressions import DATABASES, Spelling, written_for
-from websauna_migrate.autogenerate.compare.definitions import (
-    columns_of,
-    kind_of,
-    plain_name,
-)
+from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of, plain_name
 from websauna_migrate.autogenerate.operations.ordering import name_of
 from websauna_migrate.autogenerate.operations.script_op import mark
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint

@@ -25,9 +25,7 @@ from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_o
 from websauna_migrate.autogenerate.compare.unnamed_checks import check_named_by_postgresql
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.script_op import mark
-from websauna_migrate.autogenerate.operations.server_statements import (
-    columns_of_dropped_key,
-)
+from websauna_migrate.autogenerate.operations.server_statements import columns_of_dropped_key
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.operations.type_change import INTEGERS, conversion, name_of
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects

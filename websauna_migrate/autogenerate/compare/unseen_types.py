@@ -28,11 +28,7 @@ from websauna_migrate.autogenerate.compare.leaning import ends
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, columns_in
 from websauna_migrate.autogenerate.operations.column_types import UnfitType
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
-from websauna_migrate.autogenerate.operations.type_change import (
-    INTEGERS,
-    TypeChange,
-    without_check,
-)
+from websauna_migrate.autogenerate.operations.type_change import INTEGERS, TypeChange, without_check
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.models.named_types import named_types

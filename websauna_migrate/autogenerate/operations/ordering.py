@@ -26,11 +26,7 @@ from websauna_migrate.autogenerate.operations.table_changes import (
     computed_columns,
 )
 from websauna_migrate.autogenerate.package_objects import Key
-from websauna_migrate.models.table_order import (
-    inherited_keys,
-    referenced_columns,
-    referenced_key,
-)
+from websauna_migrate.models.table_order import inherited_keys, referenced_columns, referenced_key
 
 #: A table that is created or dropped.
 WholeTable = ops.CreateTableOp | ops.DropTableOp

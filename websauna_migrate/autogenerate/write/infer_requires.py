@@ -23,11 +23,7 @@ from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed, not_created
 from websauna_migrate.autogenerate.write.package_order import circle_of, needs_of
 from websauna_migrate.models.named_types import named_types, type_key
-from websauna_migrate.models.table_order import (
-    inherited_keys,
-    referenced_columns,
-    referenced_key,
-)
+from websauna_migrate.models.table_order import inherited_keys, referenced_columns, referenced_key
 from websauna_migrate.planning.accesses import Access
 
 Origin = tuple[str, str]

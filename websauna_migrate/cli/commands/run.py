@@ -8,12 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.base_errors import ExitCode, UsageError
-from websauna_migrate.cli.commands.call import (
-    Call,
-    ask,
-    refuse_together,
-    require_unprotected,
-)
+from websauna_migrate.cli.commands.call import Call, ask, refuse_together, require_unprotected
 from websauna_migrate.cli.commands.rework import take_down
 from websauna_migrate.cli.for_programs import run_data
 from websauna_migrate.cli.render.runs import (

@@ -9,12 +9,7 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import POSITION, Fact, Value
 from websauna_migrate.facts.postgresql import OWN, make_name
 from websauna_migrate.locating.mending.postgresql_numbering import SERIALS, PostgreSQLNumbering
-from websauna_migrate.locating.mending.statements import (
-    NotWritten,
-    Rank,
-    Statement,
-    is_foreign,
-)
+from websauna_migrate.locating.mending.statements import NotWritten, Rank, Statement, is_foreign
 
 #: Attributes of a column that are written with it when it is made.
 WITH_COLUMN = (
