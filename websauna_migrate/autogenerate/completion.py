@@ -20,6 +20,7 @@ from websauna_migrate.autogenerate.compare.by_hand import changes_by_hand, chang
 from websauna_migrate.autogenerate.compare.columns import (
     add_unsaid,
     changed_columns,
+    finish_new,
     judge_columns,
     parts_with,
     say_unsaid,
@@ -46,7 +47,6 @@ from websauna_migrate.autogenerate.compare.mysql_attributes import (
 from websauna_migrate.autogenerate.compare.mysql_attributes import (
     sequence_changes as mysql_sequence_changes,
 )
-from websauna_migrate.autogenerate.compare.new_tables import finish_new
 from websauna_migrate.autogenerate.compare.numbering import (
     numbering_changes,
     numbers_elsewhere,

@@ -50,16 +50,16 @@ from websauna_migrate.autogenerate.revision_errors import (
     revisions_in_circle,
 )
 from websauna_migrate.autogenerate.write.advice import warned
-from websauna_migrate.autogenerate.write.drop_dependencies import (
+from websauna_migrate.autogenerate.write.drops import require_meant
+from websauna_migrate.autogenerate.write.infer_requires import (
     Columns,
+    InferredRequires,
     dropped_by,
     gone_columns,
     release_warnings,
     releases,
     run_before,
 )
-from websauna_migrate.autogenerate.write.drops import require_meant
-from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
 from websauna_migrate.autogenerate.write.keys_apart import script_of_keys, take_out
 from websauna_migrate.autogenerate.write.package_order import in_order, needs_of
 from websauna_migrate.autogenerate.write.revision_files import (
