@@ -76,6 +76,7 @@ from websauna_migrate.autogenerate.operations.ordering import (
     statements_apart,
     target_of,
 )
+from websauna_migrate.autogenerate.operations.rendering import say_written_types
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark, single
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import (
@@ -84,7 +85,6 @@ from websauna_migrate.autogenerate.operations.table_changes import (
     computed_columns,
 )
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
-from websauna_migrate.autogenerate.operations.types_of_scripts import say_written_types
 from websauna_migrate.autogenerate.package_objects import Key, has_custom_comparison
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.postgresql import check_name
