@@ -25,7 +25,14 @@ IN_EXTENSION = """EXISTS (SELECT 1 FROM pg_depend e WHERE e.deptype = 'e'
 
 OF_TABLE = IN_EXTENSION.format("pg_class", "c.oid")
 
-RELATIONS = f"""
+#: What a server's name of an index is made from: a renamed column keeps its old name in indexes.
+INDEX_COLUMNS = """(SELECT string_agg(coalesce(t.attname, a.attname), '_' ORDER BY a.attnum)
+        FROM pg_attribute a LEFT JOIN pg_attribute t
+        ON t.attrelid = i.indrelid AND t.attnum = i.indkey[a.attnum - 1]
+        WHERE a.attrelid = x.oid)"""
+
+QUERIES = {
+    "relations": f"""
 SELECT n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        c.relpersistence::text AS persistence,
        CASE WHEN c.relispartition THEN pg_get_expr(c.relpartbound, c.oid) END AS "partition bound",
@@ -50,10 +57,9 @@ LEFT JOIN pg_tablespace sp ON sp.oid = c.reltablespace
 LEFT JOIN (SELECT ftrelid, srvname, ftoptions FROM pg_foreign_table
            JOIN pg_foreign_server s ON s.oid = ftserver) f ON f.ftrelid = c.oid
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') AND n.nspname IN :schemas AND NOT {OF_TABLE}
-"""
-
-# Of the options of a column those that are documented: some builds keep numbers of their own there.
-COLUMNS = f"""
+""",
+    # Of the options of a column those that are documented: some builds keep numbers there.
+    "columns": f"""
 SELECT n.nspname AS schema, a.attname AS name, c.relname AS table, c.relkind = 'c' AS "of type",
        a.attnum AS position, format_type(a.atttypid, a.atttypmod) AS type,
        a.attnotnull AS "not null", pg_get_expr(d.adbin, d.adrelid) AS default,
@@ -80,15 +86,8 @@ WHERE a.attnum > 0 AND NOT a.attisdropped AND n.nspname IN :schemas
   AND (c.relkind IN ('r', 'p', 'f', 'c') OR (c.relkind IN ('v', 'm')
        AND (d.oid IS NOT NULL OR col_description(c.oid, a.attnum) IS NOT NULL)))
   AND NOT {OF_TABLE}
-"""
-
-#: What a server's name of an index is made from: a renamed column keeps its old name in indexes.
-INDEX_COLUMNS = """(SELECT string_agg(coalesce(t.attname, a.attname), '_' ORDER BY a.attnum)
-        FROM pg_attribute a LEFT JOIN pg_attribute t
-        ON t.attrelid = i.indrelid AND t.attnum = i.indkey[a.attnum - 1]
-        WHERE a.attrelid = x.oid)"""
-
-CONSTRAINTS = f"""
+""",
+    "constraints": f"""
 SELECT n.nspname AS schema, k.conname AS name, coalesce(c.relname, t.typname) AS table,
        k.contype::text AS letter, t.oid IS NOT NULL AS "of type",
        pg_get_constraintdef(k.oid) AS definition, NOT k.convalidated AS "not valid",
@@ -113,9 +112,8 @@ WHERE k.contype NOT IN ('t', 'n') AND k.conparentid = 0 AND n.nspname IN :schema
   AND NOT (k.coninhcount > 0 AND NOT k.conislocal)
   AND NOT {IN_EXTENSION.format("pg_class", "k.conrelid")}
   AND NOT {IN_EXTENSION.format("pg_type", "k.contypid")}
-"""
-
-INDEXES = f"""
+""",
+    "indexes": f"""
 SELECT n.nspname AS schema, x.relname AS name, c.relname AS table,
        pg_get_indexdef(x.oid) AS definition, quote_ident(x.relname) AS quoted,
        NOT i.indisvalid AS "not valid", i.indisclustered AS clustered,
@@ -135,9 +133,8 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname IN :schemas AND c.relkind IN ('r', 'p', 'm') AND NOT {OF_TABLE}
   AND NOT EXISTS (SELECT 1 FROM pg_constraint k
                   WHERE k.conindid = x.oid AND k.contype IN ('p', 'u', 'x'))
-"""
-
-TYPES = f"""
+""",
+    "types": f"""
 SELECT n.nspname AS schema, t.typname AS name, t.typtype::text AS kind,
        (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
         FROM pg_enum e WHERE e.enumtypid = t.oid) AS values,
@@ -158,9 +155,8 @@ LEFT JOIN pg_range r ON r.rngtypid = t.oid
 LEFT JOIN pg_opclass o ON o.oid = r.rngsubopc
 WHERE t.typtype IN ('e', 'd', 'r') AND n.nspname IN :schemas
   AND NOT {IN_EXTENSION.format("pg_type", "t.oid")}
-"""
-
-SEQUENCES = f"""
+""",
+    "sequences": f"""
 SELECT n.nspname AS schema, c.relname AS name, o.relname AS table, a.attname AS column,
        d.deptype = 'i' AS identity, format_type(s.seqtypid, NULL) AS type, s.seqstart AS start,
        s.seqincrement AS increment, s.seqmin AS minimum, s.seqmax AS maximum,
@@ -175,9 +171,8 @@ LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
 LEFT JOIN pg_class o ON o.oid = d.refobjid
 LEFT JOIN pg_attribute a ON a.attrelid = o.oid AND a.attnum = d.refobjsubid
 WHERE n.nspname IN :schemas AND NOT {OF_TABLE}
-"""
-
-FUNCTIONS = f"""
+""",
+    "functions": f"""
 SELECT n.nspname AS schema,
        p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' AS name,
        p.prokind::text AS kind,
@@ -194,9 +189,8 @@ LEFT JOIN pg_aggregate g ON g.aggfnoid = p.oid
 WHERE n.nspname IN :schemas AND NOT {IN_EXTENSION.format("pg_proc", "p.oid")}
   AND NOT EXISTS (SELECT 1 FROM pg_depend i WHERE i.deptype = 'i'
                   AND i.classid = 'pg_proc'::regclass AND i.objid = p.oid)
-"""
-
-TRIGGERS = f"""
+""",
+    "triggers": f"""
 SELECT n.nspname AS schema, t.tgname AS name, c.relname AS table, 'trigger' AS kind,
        pg_get_triggerdef(t.oid) AS definition, t.tgenabled::text AS fires,
        obj_description(t.oid, 'pg_trigger') AS comment
@@ -211,9 +205,8 @@ FROM pg_rewrite r
 JOIN pg_class c ON c.oid = r.ev_class
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE r.rulename <> '_RETURN' AND n.nspname IN :schemas AND NOT {OF_TABLE}
-"""
-
-POLICIES = f"""
+""",
+    "policies": f"""
 SELECT n.nspname AS schema, p.polname AS name, c.relname AS table, 'policy' AS kind,
        p.polcmd::text AS command, NOT p.polpermissive AS restrictive,
        (SELECT string_agg(CASE WHEN r.oid = 0 THEN 'public' ELSE pg_get_userbyid(r.oid)::text END,
@@ -225,15 +218,13 @@ FROM pg_policy p
 JOIN pg_class c ON c.oid = p.polrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname IN :schemas AND NOT {OF_TABLE}
-"""
-
-EXTENSIONS = """
+""",
+    "extensions": """
 SELECT '' AS schema, e.extname AS name, 'extension' AS kind, n.nspname AS "in schema",
        e.extversion AS version, obj_description(e.oid, 'pg_extension') AS comment
 FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-"""
-
-STATISTICS = f"""
+""",
+    "statistics": f"""
 SELECT n.nspname AS schema, s.stxname AS name, c.relname AS table, 'statistics' AS kind,
        replace(pg_get_statisticsobjdef(s.oid), format('STATISTICS %I.%I ', n.nspname, s.stxname),
                'STATISTICS ') AS definition,
@@ -243,20 +234,7 @@ FROM pg_statistic_ext s
 JOIN pg_namespace n ON n.oid = s.stxnamespace
 JOIN pg_class c ON c.oid = s.stxrelid
 WHERE n.nspname IN :schemas AND NOT {IN_EXTENSION.format("pg_statistic_ext", "s.oid")}
-"""
-
-QUERIES = {
-    "relations": RELATIONS,
-    "columns": COLUMNS,
-    "constraints": CONSTRAINTS,
-    "indexes": INDEXES,
-    "types": TYPES,
-    "sequences": SEQUENCES,
-    "functions": FUNCTIONS,
-    "triggers": TRIGGERS,
-    "policies": POLICIES,
-    "extensions": EXTENSIONS,
-    "statistics": STATISTICS,
+""",
 }
 
 #: Oids of what the server did not bring with it begin here.
