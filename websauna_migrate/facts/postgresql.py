@@ -164,6 +164,7 @@ class Reading:
         :param known: those of an earlier look
         """
         for name, rows in self.rows.items():
+            fields = rows[0]._fields if rows else ()
             for row in rows:
                 unit, values = (row[-1], row[:-1]) if name in BY_UNIT else (0, row)
                 words: Hashable = tuple(values)
@@ -171,12 +172,12 @@ class Reading:
                     # The values of an enum are a list.
                     words = repr(words)
                 elif name == "columns":
-                    words = (words, self.owned.get((row.schema, row.table, row.name)))
+                    words = (words, self.owned.get((row[0], row[2], row[1])))
                 facts = known.get((name, words))
                 if facts is None:
                     # What stands in a function is never written by the server.
                     texts = values if name == "functions" else map(settled, values)
-                    said = dict(zip(row._fields, texts, strict=False))
+                    said = dict(zip(fields, texts, strict=False))
                     facts = (self.fact(name, said),)
                 yield unit, (name, words), facts
 
