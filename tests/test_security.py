@@ -313,7 +313,8 @@ SAFE_IN = {
     "adopting.py": r"\bdefinition\b",
     "apart.py": r"\b(?:marks|listed|database)\b",
     # Statements of scripts: quoted names, and what the server says of its own catalogue.
-    "attributes.py": r"\b(?:table|part)\b|join\(changes\)|clause\.format|value|\bwhat\b",
+    "attributes.py": r"\b(?:table|part)\b|join\(changes\)|clause\.format|value|\bwhat\b"
+    r"|fact\.get|\b(?:definition|words|name)\b",
     "numbering.py": r"quote_name\(|\btable\b|sequence|\b(?:name|column)\b|options|identity"
     r"|change|default|\blow\b|\bhigh\b|inside|widest",
     "server_statements.py": r"\b(?:table|change|name)\b",
@@ -332,8 +333,6 @@ SAFE_IN = {
     "losses.py": r"\b(?:EACH|name|value|old)\b",
     # An UPDATE that a person is told, or that a script has.
     "advice.py": r"join\(table\)|\b(?:name|new|place)\b",
-    "mysql_attributes.py": r"(?:options_of|column_definition)\(fact\)|fact\.get"
-    r"|\b(?:definition|words|name)\b",
     # A query of this module, and literals that it quotes.
     "mysql_numbering.py": r"^found$",
     "postgresql.py": r"\bquery\b|SELDOM",

@@ -14,7 +14,14 @@ from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.compare.attributes import (
     attribute_changes,
     attributes_of_new,
+    column_changes,
     created_parts,
+    index_aside,
+    keep_collations,
+    mysql_option_changes,
+    mysql_sequence_changes,
+    require_no_conflict,
+    sqlite_option_changes,
 )
 from websauna_migrate.autogenerate.compare.by_hand import changes_by_hand, changes_left, names_of
 from websauna_migrate.autogenerate.compare.columns import (
@@ -38,15 +45,6 @@ from websauna_migrate.autogenerate.compare.indexes import (
     with_index_drops,
 )
 from websauna_migrate.autogenerate.compare.leaning import freed_checks, freed_keys
-from websauna_migrate.autogenerate.compare.mysql_attributes import (
-    column_changes,
-    index_aside,
-    keep_collations,
-    option_changes,
-)
-from websauna_migrate.autogenerate.compare.mysql_attributes import (
-    sequence_changes as mysql_sequence_changes,
-)
 from websauna_migrate.autogenerate.compare.numbering import (
     numbering_changes,
     numbers_elsewhere,
@@ -54,10 +52,6 @@ from websauna_migrate.autogenerate.compare.numbering import (
 )
 from websauna_migrate.autogenerate.compare.objects import SchemaObjects
 from websauna_migrate.autogenerate.compare.renaming import Renaming
-from websauna_migrate.autogenerate.compare.sqlite_attributes import (
-    option_changes as sqlite_option_changes,
-)
-from websauna_migrate.autogenerate.compare.sqlite_attributes import require_no_conflict
 from websauna_migrate.autogenerate.compare.unnamed_checks import (
     check_source,
     keep_unnamed_checks,
@@ -308,7 +302,7 @@ class Completion:
                 inner = (one for op in self.parts_of(key) for one in op.ops)
                 names = [str(getattr(one, "column_name", "")) for one in inner]
                 yield from column_changes(key, self.found, names, first=first)
-                yield from option_changes(key, self.found) if first else ()
+                yield from mysql_option_changes(key, self.found) if first else ()
         if self.database == "postgresql":
             # What is created in the upgrade is there in the end, what comes back before the rest.
             whole = ops.DropTableOp if first else ops.CreateTableOp

@@ -1,21 +1,31 @@
-"""What PostgreSQL keeps besides: options, storage, comments of constraints and the like.
+"""What databases keep besides: options, storage, comments of constraints and the like.
 
-Alembic has no operation for these. Each is a statement that gives an object the value of a side.
+Alembic has no operation for these. On PostgreSQL and MariaDB each is a statement that gives an
+object the value of a side; SQLite's table is made anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+from alembic.operations import ops
+from sqlalchemy import Table
 
 from websauna_migrate.autogenerate.compare.constraints import sides
-from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, told
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, columns_in, told
+from websauna_migrate.autogenerate.operations.column_types import collated
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
+from websauna_migrate.autogenerate.operations.table_changes import ComputedColumns, TableChanges
 from websauna_migrate.autogenerate.operations.type_change import FURTHER_STEP
 from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.enums import literal
-from websauna_migrate.facts.fact import Fact, Value
-from websauna_migrate.facts.postgresql import quote_name
+from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.fact import AS_WRITTEN, Fact, Value
+from websauna_migrate.facts.mysql import column_definition, own_check, quoted, quoted_key
+from websauna_migrate.facts.postgresql import make_name, quote_name
 
 #: Returns the statement that gives an object a value; ``None`` for one that it does not have.
 Statement = Callable[[Fact, str, Value, Value], str | None]
@@ -180,3 +190,233 @@ SAID = frozenset(
         ("constraint", "index tablespace"),
     }
 )
+
+
+# MariaDB and MySQL: options of tables and words of columns, as the server itself writes them
+
+OPTIONS = frozenset({"engine", "collation", "row format", AS_WRITTEN})
+
+#: What a statement says for an option that a table is not to have any more.
+WITHOUT = {
+    "CHECKSUM": "0",
+    "DELAY_KEY_WRITE": "0",
+    "KEY_BLOCK_SIZE": "0",
+    "PACK_KEYS": "DEFAULT",
+    "PAGE_CHECKSUM": "DEFAULT",
+    "STATS_AUTO_RECALC": "DEFAULT",
+    "STATS_PERSISTENT": "DEFAULT",
+    "STATS_SAMPLE_PAGES": "DEFAULT",
+    "TRANSACTIONAL": "DEFAULT",
+    "`PAGE_COMPRESSED`": "DEFAULT",
+}
+
+#: AUTO_INCREMENT, ON UPDATE, INVISIBLE and the like.
+WORDS = frozenset({"extra", AS_WRITTEN})
+
+
+def mysql_option_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
+    """Yield the change of a table's options; columns that change take its new character set."""
+    changed = (one for one in found.of(key) if one.fact.kind == "table")
+    one = next((one for one in changed if one.attribute in OPTIONS), None)
+    if one is None or one.other is None:
+        return
+    diff = ("change_attribute", told(one))
+    up, down = (
+        [f"ALTER TABLE {quoted_key(key)} {words}" for words in mysql_options(*sides)]
+        for sides in ((one.other, one.fact), (one.fact, one.other))
+    )
+    yield statements(diff, up, down, "mysql")
+
+
+def mysql_options(fact: Fact, other: Fact) -> Iterator[str]:
+    """Yield a table's options as the server writes them, and what it leaves out.
+
+    An option of an engine goes once the table has another one.
+
+    :param other: the table on the other side, whose options stay unless a statement says otherwise
+    """
+    (written, parts), (gone, other_parts) = (
+        re.split(r"\n\s*(?=PARTITION BY )|$", str(one.get(AS_WRITTEN)), maxsplit=1)
+        for one in (fact, other)
+    )
+    yield written if "ROW_FORMAT=" in written else f"{written} ROW_FORMAT=DEFAULT"
+    left = [
+        f"{name}={nothing}"
+        for name, nothing in WITHOUT.items()
+        if f" {name}=" in gone and f" {name}=" not in written
+    ]
+    if left:
+        yield " ".join(left)
+    if parts != other_parts:
+        yield parts or "REMOVE PARTITIONING"
+
+
+def column_changes(
+    key: Key, found: FoundDifferences, others: Collection[str], *, first: bool
+) -> Iterator[ScriptOp]:
+    """Yield the changes of columns that no operation of Alembic's makes.
+
+    Alembic's operations on a column leave these words out: they come behind those in the upgrade,
+    and, as a script is undone from its end, before them in the list for the downgrade.
+
+    :param others: the columns that have an operation of Alembic's
+    :param first: whether what is wanted is to stand before Alembic's operations
+    """
+    done = set()
+    for one in found.of(key):
+        name = one.fact.name
+        if one.fact.kind != "column" or name in done or one.fact.get("generated"):
+            continue
+        if one.other is None:
+            if first and one.left and own_check(one.fact):
+                done.add(name)
+                yield check_drop(key, one)
+            continue
+        has_check = own_check(one.fact) != own_check(one.other)
+        if one.other.get("generated") or not (has_check or one.attribute in WORDS):
+            continue
+        if name in others and not has_check and (one.attribute != "extra" or is_numbered(one)):
+            continue
+        done.add(name)
+        up, down = (modified(key, name, column_definition(side)) for side in (one.other, one.fact))
+        sides = ([], [down]) if first else ([up], [])
+        yield statements(("change_attribute", told(one)), *sides, "mysql")
+
+
+def keep_collations(changes: TableChanges, found: FoundDifferences, key: Key) -> None:
+    """Let columns that go name their collations, where that of their table changes as well.
+
+    They come back before it does.
+    """
+    if not any(one.fact.kind == "table" and one.attribute in OPTIONS for one in found.of(key)):
+        return
+    there = columns_in(found.in_database(key))
+    for op in [one for one in changes.ops if isinstance(one, ops.DropColumnOp)]:
+        if op.column_name in there and (collation := there[op.column_name].get("collation")):
+            column = op.to_column()
+            column.type = collated(column.type, str(collation))
+
+
+def index_aside(key: Key, column: str) -> ScriptOp:
+    """Return the creation of an index for the time in which a table has no primary key.
+
+    MariaDB keeps no numbered column without one.
+    """
+    name = quoted(make_name(key[1], column, "aside"))
+    create = f"CREATE INDEX {name} ON {quoted_key(key)} ({quoted(column)})"
+    drop = f"DROP INDEX {name} ON {quoted_key(key)}"
+    return statements(("index_aside", *key, column), [create], [drop], "mysql")
+
+
+def check_drop(key: Key, one: Difference) -> ScriptOp:
+    """Return the drop of the CHECK of a column that goes: other columns may stand in it.
+
+    The column comes back by Alembic's operation, which knows of none.
+    """
+    name, whole = one.fact.name, column_definition(one.fact)
+    plain = whole.removesuffix(own_check(one.fact))
+    diff = ("remove_constraint", "check", *key, name)
+    return statements(diff, [modified(key, name, plain)], [modified(key, name, whole)], "mysql")
+
+
+def modified(key: Key, name: str, definition: str) -> str:
+    """Return the statement that gives a column another definition."""
+    return f"ALTER TABLE {quoted_key(key)} MODIFY {quoted(name)} {definition}"
+
+
+def is_numbered(one: Difference) -> bool:
+    """Tell whether a difference is AUTO_INCREMENT alone, which Alembic's operations know."""
+    return {one.left, one.right} <= {None, "auto_increment"}
+
+
+def mysql_sequence_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
+    """Yield the change of the options of a sequence that both sides have."""
+    for one in found.of(key):
+        if one.fact.kind != "sequence" or one.attribute != "definition" or one.other is None:
+            continue
+        name = quoted_key(key)
+        up, down = (
+            f"ALTER SEQUENCE {name} {str(fact.get('definition')).partition(' ENGINE')[0]}"
+            for fact in (one.other, one.fact)
+        )
+        yield statements(("change_sequence", *key, told(one)), [up], [down], "mysql")
+
+
+# SQLite: options of tables, and what it does with rows that break a constraint
+
+#: Options that say what a table's columns may be. Where one goes, it goes before these change.
+STRICT = ("strict", "autoincrement")
+
+
+def sqlite_option_changes(
+    table: Table,
+    key: Key,
+    found: FoundDifferences,
+    checks: Sequence[str],
+    computed: ComputedColumns,
+    *,
+    first: bool,
+) -> Iterator[TableChanges]:
+    """Yield the change of a table's options.
+
+    :param checks: sources of the CHECK constraints without a name that the table has by then
+    :param computed: the computed columns that it has by then
+    :param first: those that come before the changes of columns, else those behind
+    """
+    old, new = sqlite_options(found.in_database(key)), sqlite_options(found.in_models(key))
+    names = [
+        name for name in old if old[name] != new[name] and first is (name in STRICT and old[name])
+    ]
+    told = ("table options", str(table.name), *names)
+    if not names:
+        return
+    change = TableChanges(str(table.name), [ScriptOp(told, nothing, nothing)], schema=table.schema)
+    change.recreate = True
+    change.databases = ("sqlite",)
+    change.computed = computed
+    change.options = (
+        {f"sqlite_{name}": new[name] for name in names},
+        {f"sqlite_{name}": old[name] for name in names},
+    )
+    change.table_args = (checks, checks)
+    yield change
+
+
+def nothing(context: object) -> list[str]:
+    """Return the lines of a batch that changes nothing besides."""
+    return ["pass"]
+
+
+def sqlite_options(facts: Sequence[Fact]) -> dict[str, bool]:
+    """Return a table's options by SQLAlchemy's names."""
+    written = next((str(one.get("options")) for one in facts if one.kind == "table"), "")
+    return {
+        "with_rowid": "WITHOUT ROWID" not in written,
+        "strict": "STRICT" in written,
+        "autoincrement": any(one.get("autoincrement") for one in facts if one.kind == "column"),
+    }
+
+
+def require_no_conflict(package: str, key: Key, found: FoundDifferences) -> None:
+    """Refuse a change of ON CONFLICT that no operation of Alembic can make.
+
+    :raises RevisionFailed: naming it
+    """
+    for one in found.of(key):
+        sides = (one.left, one.right)
+        of_column = one.attribute == "not null" and any(isinstance(s, str) for s in sides)
+        of_key = one.fact.kind == "constraint" and any(
+            text.startswith("PRIMARY KEY") and " ON CONFLICT " in text
+            for text in (*map(str, sides), str(one.fact.get("definition")))
+        )
+        if of_column or of_key:
+            what = f'column "{one.fact.name}"' if of_column else "primary key"
+            raise cannot_render(
+                package,
+                f'the {what} of table "{key[1]}"',
+                "has another ON CONFLICT than in the database, which no operation of Alembic's "
+                "changes in a table that is there.",
+                "Write the revision by hand, without --autogenerate: op.batch_alter_table("
+                f'"{key[1]}", copy_from=..., recreate="always"), where copy_from is an sa.Table '
+                "as the table is to be.",
+            )
