@@ -52,20 +52,6 @@ class ModelsNotCreated(MigrationError, ValueError):
         super().__init__(problem if kind == "type" else message)
 
 
-def two_types(name: str, first: str, second: str) -> ModelsNotCreated:
-    """Return the error of two types of one name that differ.
-
-    :param name: theirs, with the schema
-    """
-    return ModelsNotCreated(
-        None,
-        name,
-        f'The models define the type "{name}" in two ways. Give one of them another name.\n'
-        f"  {first}\n  {second}",
-        kind="type",
-    )
-
-
 def create_types(
     tables: Iterable[Table], dialect: Dialect
 ) -> list[CreateEnumType | CreateDomainType]:
@@ -85,7 +71,14 @@ def create_types(
         first, *others = (str(one.compile(dialect=dialect)).strip() for one in alike.values())
         for other in others:
             if other != first:
-                raise two_types(".".join(filter(None, key)), first, other)
+                name = ".".join(filter(None, key))
+                raise ModelsNotCreated(
+                    None,
+                    name,
+                    f'The models define the type "{name}" in two ways. Give one of them another '
+                    f"name.\n  {first}\n  {other}",
+                    kind="type",
+                )
     return [next(iter(alike.values())) for alike in found.values()]
 
 

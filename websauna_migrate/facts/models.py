@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Constraint, Index, MetaData, Table, event
@@ -180,7 +180,10 @@ class Models:
             place = f'Table "{table.name}"' if table is not None else "A statement"
             words = one_line(driver_words(exc.orig))
             if table is not None and (missing := MISSING_TYPE.match(words)):
-                place += "".join(f', column "{one}"' for one in of_type(table, missing[1], dialect))
+                # The database tells a name that is not quoted in small letters.
+                word = re.compile(rf"\b{re.escape(missing[1])}\b", re.IGNORECASE)
+                named = (o.name for o in table.columns if word.search(o.type.compile(dialect)))
+                place += "".join(f', column "{one}"' for one in islice(named, 1))
                 words = (
                     f'type "{missing[1]}" does not exist. Create it in the database, or the '
                     "extension that has it; with create_type=False nothing else makes an enum."
@@ -193,14 +196,6 @@ class Models:
 
 #: What PostgreSQL says of a type that is not there.
 MISSING_TYPE = re.compile(r'type "([^"]+?)(?:\[\])*" does not exist')
-
-
-def of_type(table: Table, name: str, dialect: Dialect) -> list[str]:
-    """Return the first of a table's columns whose type has a name in it, if there is one."""
-    # The database tells a name that is not quoted in small letters.
-    word = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
-    found = [one.name for one in table.columns if word.search(one.type.compile(dialect))]
-    return found[:1]
 
 
 #: What makes an index without holding writers up, outside of a transaction.

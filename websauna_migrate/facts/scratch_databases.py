@@ -109,7 +109,9 @@ def scratch_database(settings: Settings) -> Iterator[URL]:
             yield url.set(database=name)
     finally:
         with connect(engine) as connection:
-            drop(connection, name)
+            # With all who are still in it.
+            force = " WITH (FORCE)" if connection.dialect.name == "postgresql" else ""
+            connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}{force}")
         engine.dispose()
 
 
@@ -216,12 +218,6 @@ def remove_abandoned(connection: Connection) -> None:
                 connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}{force}")
             elif connection.scalar(text("SELECT IS_USED_LOCK(:n)"), {"n": name}) is None:
                 connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
-
-
-def drop(connection: Connection, name: str) -> None:
-    """Drop a database with all who are still in it."""
-    force = " WITH (FORCE)" if connection.dialect.name == "postgresql" else ""
-    connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}{force}")
 
 
 # Names, which say which process of which host made a place, and when

@@ -86,14 +86,13 @@ def pack_prints(units: Mapping[Unit, Group], around: str) -> str:
 
     :param around: what else they depend on; prints made under another one cannot be compared
     """
-    rows = [[*unit, print_of(group).hex(), is_part(group)] for unit, group in sorted(units.items())]
+    rows = [
+        # Jobs make and drop partitions, not people.
+        [*unit, print_of(group).hex(), bool(group[0].get("partition of"))]
+        for unit, group in sorted(units.items())
+    ]
     packed = zlib.compress(json.dumps([around, rows]).encode(), 6)
     return base64.b64encode(packed).decode("ascii")
-
-
-def is_part(group: Group) -> bool:
-    """True for a partition: jobs make and drop these, not people."""
-    return bool(group[0].get("partition of"))
 
 
 @dataclass(frozen=True)

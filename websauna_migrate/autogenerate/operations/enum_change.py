@@ -314,7 +314,8 @@ class EnumChange(ScriptOp):
 
         ``None`` for anything else.
         """
-        value = constant(sql)
+        match = re.match(r"^\(?'((?:[^']|'')*)'", sql)
+        value = match[1].replace("''", "'") if match else None
         values = {*self.before, *self.after}
         if value is None or value in values or (plain := value.replace("\\\\", "\\")) not in values:
             return value
@@ -335,12 +336,6 @@ class EnumChange(ScriptOp):
             create_constraint=self.type.create_constraint,
             **({"length": length} if explicit else {}),
         )
-
-
-def constant(sql: str) -> str | None:
-    """Return the value of a string constant in SQL, ``None`` for anything else."""
-    match = re.match(r"^\(?'((?:[^']|'')*)'", sql)
-    return match[1].replace("''", "'") if match else None
 
 
 def source_of(statement: str) -> str:
