@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from websauna_migrate.base_errors import MigrationError
-from websauna_migrate.plain_text import counted
 
 
 class RevisionFailed(MigrationError, ValueError):
@@ -33,18 +32,6 @@ class RevisionFailed(MigrationError, ValueError):
         if kind not in ("move", "pending"):
             words = f'No revision of package "{package}" was written: {one_sentence(problem)}'
         super().__init__(words)
-
-
-def not_up_to_date(package: str, pending: Sequence[str]) -> RevisionFailed:
-    """Return the error of a package that is not compared, as revisions of it are not applied."""
-    return RevisionFailed(
-        package,
-        f'The database is not up to date for package "{package}": '
-        f"{counted(len(pending), 'revision is', 'revisions are')} not applied, the next one is "
-        f'"{pending[0]}". Nothing was written. Run first: ws-alembic -x packages={package} '
-        "upgrade",
-        kind="pending",
-    )
 
 
 def cannot_render(package: str, place: str, problem: str, remedy: str) -> RevisionFailed:

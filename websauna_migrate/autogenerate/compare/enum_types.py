@@ -8,6 +8,7 @@ PostgreSQL has to do is in a branch for PostgreSQL.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -40,29 +41,26 @@ from websauna_migrate.models.sqlalchemy_internals import types_of_metadata
 from websauna_migrate.planning.revisions import Revision
 
 
+@dataclass(eq=False)
 class NamedTypes:
-    """The named types of one package: in the models, in its scripts and in the database."""
+    """The named types of one package: in the models, in its scripts and in the database.
 
-    def __init__(
-        self,
-        owned: PackageObjects,
-        reflection: Reflection,
-        found: FoundDifferences,
-        context: AutogenContext,
-    ) -> None:
-        """Compare nothing yet.
+    :ivar context: its inspector answers as if the renames of the revision had been made
+    :ivar coming: the types that the operations create, by key
+    :ivar going: those that they drop
+    """
 
-        :param context: its inspector answers as if the renames of the revision had been made
-        """
-        self.owned = owned
-        self.reflection = reflection
-        self.inspector = context.inspector
-        self.for_postgresql = "postgresql" in context.opts.get("compared_for", ())
-        self.found = found
-        self.on_postgresql = reflection.connection.dialect.name == "postgresql"
-        #: The types that the operations create and drop, by key.
-        self.coming: dict[Key, ModelType] = {}
-        self.going: set[Key] = set()
+    owned: PackageObjects
+    reflection: Reflection
+    found: FoundDifferences
+    context: AutogenContext
+    coming: dict[Key, ModelType] = field(default_factory=dict)
+    going: set[Key] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.inspector = self.context.inspector
+        self.for_postgresql = "postgresql" in self.context.opts.get("compared_for", ())
+        self.on_postgresql = self.reflection.connection.dialect.name == "postgresql"
 
     def operations(self, upgrade: ops.UpgradeOps) -> list[ScriptOp]:
         """Return what creates, changes and drops the package's types.

@@ -46,7 +46,6 @@ from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.renames import NO_RENAMES, RenameCandidate, Renames, bad_rename
 from websauna_migrate.autogenerate.revision_errors import (
     RevisionFailed,
-    not_up_to_date,
     revisions_in_circle,
 )
 from websauna_migrate.autogenerate.write.advice import warned
@@ -78,6 +77,7 @@ from websauna_migrate.config.template import (
 from websauna_migrate.database.engines import driver_words, one_line
 from websauna_migrate.facts.model_ddl import ModelsNotCreated
 from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.planning.state import State
 from websauna_migrate.results import CreatedScript
@@ -588,7 +588,14 @@ def require_up_to_date(
     state = State(snapshot.graph, {name: rows})
     waiting = [one.id for one in state.pending()[name] if one.id not in written]
     if waiting:
-        raise not_up_to_date(name, waiting)
+        raise RevisionFailed(
+            name,
+            f'The database is not up to date for package "{name}": '
+            f"{counted(len(waiting), 'revision is', 'revisions are')} not applied, the next one is "
+            f'"{waiting[0]}". Nothing was written. Run first: ws-alembic -x packages={name} '
+            "upgrade",
+            kind="pending",
+        )
 
 
 def drop_empty_scripts(directives: list[ops.MigrationScript]) -> None:
