@@ -76,9 +76,7 @@ def freed_keys(
     key = owned.key_of(table)
     equal = [*equal_parts(found, key)]
     leads = [columns for changing, columns in dropped if changing == key]
-    # What a foreign key's own columns may be found by.
-    kinds = ((one.fact, kind_of(one.fact) or one.fact.kind) for one in equal)
-    kept = [columns_of(fact) for fact, kind in kinds if kind in ("index", "primary", "unique")]
+    kept = [columns_of(one.fact) for one in equal if is_index(one.fact)]
     for one in equal:
         model = known.model_constraint(one.fact)
         if not isinstance(model, ForeignKeyConstraint):
@@ -107,6 +105,11 @@ def freed_keys(
 def begins(indexes: Iterable[Sequence[str]], columns: Sequence[str]) -> bool:
     """Tell whether one of some indexes begins with some columns, in any order of these."""
     return any(set(one[: len(columns)]) == set(columns) for one in indexes)
+
+
+def is_index(fact: Fact) -> bool:
+    """Tell whether a fact is one that a foreign key's own columns may be found by."""
+    return (kind_of(fact) or fact.kind) in ("index", "primary", "unique")
 
 
 def keys_that_go(found: FoundDifferences) -> Iterator[KeyColumns]:
