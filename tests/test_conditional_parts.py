@@ -71,6 +71,10 @@ PARTS = {
 }
 
 
+# The words of "each" on one database are no others' words for this one.
+PARTS["alike"] = (*('sa.CheckConstraint("n > 0")',) * 2, "", 'sa.CheckConstraint("n > 0")')
+
+
 def models(state: int) -> str:
     """Return the models."""
     tables = [f"table({name!r}, {parts[state]})" for name, parts in PARTS.items()]

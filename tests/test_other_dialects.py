@@ -993,3 +993,28 @@ def test_a_table_goes_behind_a_sequence(
         tables,
     ]
     walk(workshop, postgresql_url, [postgresql_url, mariadb_url], [HEAD + one for one in states])
+
+
+def test_a_text_that_is_another_one_elsewhere_is_not_taken_for_it(
+    workshop: Workshop, sqlite_url: str, postgresql_url: str
+) -> None:
+    """A script of two rules says nothing of a rule with the words of one."""
+    folder = workshop.package("shop", HEAD)
+    words = "'n > 0' if op.get_context().dialect.name == 'postgresql' else 'n > 1'"
+    workshop.script(
+        "shop",
+        "one",
+        None,
+        f'op.create_table("t", sa.Column("n", sa.Integer), sa.CheckConstraint({words}, name="c"))',
+        'op.drop_table("t")',
+    )
+    workshop.service(postgresql_url).upgrade()
+    table = 'sa.Table("{}", Base.metadata, sa.Column("n", sa.Integer){})\n'
+    rule = ", sa.CheckConstraint('n > 0', name='c')"
+    (folder / "models.py").write_text(HEAD + table.format("t", rule) + table.format("u", rule))
+    workshop.forget()
+    (made,) = workshop.service(postgresql_url).revision("two", autogenerate=True)
+    assert "n > 1" not in Path(made.path).read_text()
+    goes_and_comes(workshop.service(postgresql_url))
+    with pytest.raises(AssertionError):
+        goes_and_comes(workshop.service(sqlite_url))

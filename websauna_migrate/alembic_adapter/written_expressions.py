@@ -297,10 +297,12 @@ def has_values(there: str, written: str) -> bool:
     """Tell whether a database's words for an expression have the values that a script wrote.
 
     It may say more of a string than was written, the zone of a time; it leaves out the lengths of
-    types, and has its own words for truth.
+    types, and has its own words for truth, 0 and 1 among them.
     """
-    strings, numbers = values_in(there)
-    wanted, others = values_in(written)
+    has_truth = any(re.search(r"\b(true|false)\b", one, re.IGNORECASE) for one in (there, written))
+    truth = TRUTH if has_truth else {""}
+    strings, numbers = values_in(there, truth)
+    wanted, others = values_in(written, truth)
     return (
         len(strings) == len(wanted)
         and all(map(str.startswith, strings, wanted))
@@ -308,19 +310,22 @@ def has_values(there: str, written: str) -> bool:
     )
 
 
-def values_in(sql: str) -> tuple[list[str], list[str]]:
-    """Return the strings in an expression, and the numbers, without those that mean truth."""
+def values_in(sql: str, truth: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return the strings in an expression, and the numbers.
+
+    :param truth: those that are left out
+    """
     # PostgreSQL and MariaDB may have a number as a string.
     plain = re.sub(r"'(-?[\d.]+)'(?=::|$)", r"\1", sql)
     plain = without_casts(plain)
     strings = set(re.findall(r"'((?:[^']|'')*)'", plain))
     numbers = re.findall(r"(?<![\w.])\d[\d.]*", re.sub(r"'(?:[^']|'')*'", "", plain))
     exact = {re.sub(r"(\.\d*?)0+$", r"\1", one).rstrip(".") for one in numbers}
-    return sorted(strings - TRUTH), sorted(exact - TRUTH)
+    return sorted(strings.difference(truth)), sorted(exact.difference(truth))
 
 
 def by_own_text(spellings: Iterable[Mapping[str, str]], own: str) -> OlderTexts:
-    """Return the texts of scripts.
+    """Return the texts of scripts that have the same values on each database.
 
     :param spellings: texts by dialect, that for all others by an empty name
     :param own: the author's database
@@ -328,7 +333,7 @@ def by_own_text(spellings: Iterable[Mapping[str, str]], own: str) -> OlderTexts:
     found = {}
     for one in spellings:
         texts = by_database(one)
-        if own not in texts:
+        if own not in texts or not all(has_values(it, texts[own]) for it in texts.values()):
             continue
         key = key_of(texts[own])
         # What was written last counts. A text that stands alone is no news of other databases, and

@@ -33,9 +33,11 @@ from websauna_migrate.alembic_adapter.autogenerate_internals import (
     render_type,
 )
 from websauna_migrate.alembic_adapter.written_expressions import (
+    DATABASES,
     OlderTexts,
     SpelledText,
     Spelling,
+    by_database,
     by_own_text,
     written_for,
 )
@@ -254,12 +256,15 @@ def spell_for_databases(
     spelling = Spelling(context)
 
     @functools.cache
-    def before() -> WrittenSchema:
-        if squashed is None:
+    def before(database: str = "") -> WrittenSchema:
+        if squashed is None and not database:
             return owned.written
-        return WrittenSchema().read(owned.older_operations(squashed))
+        return WrittenSchema(DATABASES.get(database)).read(owned.older_operations(squashed))
 
-    known = functools.cache(lambda: expressions_before(before(), renames))
+    @functools.cache
+    def known() -> dict[Place, Written]:
+        on_each = {one: before(one).expressions for one in spelling.databases}
+        return expressions_before(on_each, spelling.own, renames)
 
     def restore_all(op: ops.MigrateOperation, back: bool = True) -> None:
         for place, holder, attribute in expressions_that_stay(op, owned, back=back):
@@ -279,9 +284,23 @@ def spell_for_databases(
             leave_truth_out(owned, before, container)
 
 
-def expressions_before(before: WrittenSchema, renames: Renames) -> dict[Place, Written]:
-    """Return the expressions that scripts wrote, as they are behind the renames of a new one."""
-    found = {**before.expressions}
+def expressions_before(
+    on_each: Mapping[str, Mapping[Place, Written]], own: str, renames: Renames
+) -> dict[Place, Written]:
+    """Return the expressions that scripts wrote, as they are behind the renames of a new one.
+
+    What is in one place on several databases may have been written for each of them apart.
+
+    :param on_each: by database
+    :param own: the author's database
+    """
+    found: dict[Place, Written] = {}
+    for place, value in on_each[own].items():
+        found[place] = value
+        if isinstance(value, Mapping):
+            there = {one: written.get(place) for one, written in on_each.items()}
+            texts = {one: by_database(it) for one, it in there.items() if isinstance(it, Mapping)}
+            found[place] = {one: text[one] for one, text in texts.items() if one in text}
     for moved in renames.tables:
         rename_table(found, (moved.schema, moved.old), moved.new)
     for column in renames.columns:
