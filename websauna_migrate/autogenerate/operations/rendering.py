@@ -289,7 +289,8 @@ def expressions_before(
 ) -> dict[Place, Written]:
     """Return the expressions that scripts wrote, as they are behind the renames of a new one.
 
-    What is in one place on several databases may have been written for each of them apart.
+    What is in one place on several databases may have been written for each of them apart. Where a
+    database is not known to have it, what was written for the author's tells its words.
 
     :param on_each: by database
     :param own: the author's database
@@ -298,9 +299,12 @@ def expressions_before(
     for place, value in on_each[own].items():
         found[place] = value
         if isinstance(value, Mapping):
-            there = {one: written.get(place) for one, written in on_each.items()}
-            texts = {one: by_database(it) for one, it in there.items() if isinstance(it, Mapping)}
-            found[place] = {one: text[one] for one, text in texts.items() if one in text}
+            texts = by_database(value)
+            for database, written in on_each.items():
+                there = written.get(place)
+                if isinstance(there, Mapping) and database in (words := by_database(there)):
+                    texts[database] = words[database]
+            found[place] = texts
     for moved in renames.tables:
         rename_table(found, (moved.schema, moved.old), moved.new)
     for column in renames.columns:
