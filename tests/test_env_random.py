@@ -23,7 +23,7 @@ from runs import engine_of, execute, rows
 from websauna_migrate.errors import EnvironmentFailure
 
 FEW = settings(
-    max_examples=int(os.environ.get("EXAMPLES", "30")),
+    max_examples=int(os.environ.get("EXAMPLES", "20")),
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )

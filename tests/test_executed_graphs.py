@@ -209,7 +209,7 @@ def schema_of(database: Path) -> tuple[set[Sequence[str]], dict[str, set[str]]]:
         connection.close()
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 @given(graphs(max_packages=5, max_revisions=25))
 def test_the_schema_does_not_depend_on_the_way_to_it(drawn: RandomGraph) -> None:
     with tempfile.TemporaryDirectory() as folder:

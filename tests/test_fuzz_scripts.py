@@ -129,7 +129,7 @@ def shape(directory: Path) -> Any:
     )
 
 
-@cases(200)
+@cases(130)
 @given(seeds())
 def test_a_script_is_read_as_alembic_does_or_named(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: Any, rng: random.Random
