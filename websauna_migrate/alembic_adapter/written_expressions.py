@@ -30,8 +30,8 @@ DATABASES: Mapping[str, tuple[str, ...]] = {
     "mysql": ("mysql", "mariadb"),
 }
 
-#: What databases without a type for it have for truth, and nothing.
-TRUTH = {"0", "1", "true", "false", ""}
+#: What means truth in databases with a type for it and without, as the latter say it.
+TRUTH = {"0": "0", "1": "1", "true": "1", "false": "0"}
 
 #: What stands between two values in SQL.
 OPERATOR = r"[-+*/%|&<>=^]+"
@@ -297,31 +297,32 @@ def has_values(there: str, written: str) -> bool:
     """Tell whether a database's words for an expression have the values that a script wrote.
 
     It may say more of a string than was written, the zone of a time; it leaves out the lengths of
-    types, and has its own words for truth, 0 and 1 among them.
+    types, and may say truth otherwise, or not at all.
     """
-    has_truth = any(re.search(r"\b(true|false)\b", one, re.IGNORECASE) for one in (there, written))
-    truth = TRUTH if has_truth else {""}
-    strings, numbers = values_in(there, truth)
-    wanted, others = values_in(written, truth)
+    strings, numbers, truth = values_in(there)
+    wanted, others, said = values_in(written)
     return (
         len(strings) == len(wanted)
         and all(map(str.startswith, strings, wanted))
         and {*numbers} <= {*others, *wanted}
+        and (truth <= said or said <= truth)
     )
 
 
-def values_in(sql: str, truth: Collection[str]) -> tuple[list[str], list[str]]:
-    """Return the strings in an expression, and the numbers.
-
-    :param truth: those that are left out
-    """
+def values_in(sql: str) -> tuple[list[str], list[str], set[str]]:
+    """Return the strings in an expression, the numbers, and what of both may mean truth."""
     # PostgreSQL and MariaDB may have a number as a string.
     plain = re.sub(r"'(-?[\d.]+)'(?=::|$)", r"\1", sql)
     plain = without_casts(plain)
     strings = set(re.findall(r"'((?:[^']|'')*)'", plain))
-    numbers = re.findall(r"(?<![\w.])\d[\d.]*", re.sub(r"'(?:[^']|'')*'", "", plain))
-    exact = {re.sub(r"(\.\d*?)0+$", r"\1", one).rstrip(".") for one in numbers}
-    return sorted(strings.difference(truth)), sorted(exact.difference(truth))
+    plain = re.sub(r"'(?:[^']|'')*'", "", plain)
+    exact = {
+        re.sub(r"(\.\d*?)0+$", r"\1", one).rstrip(".")
+        for one in re.findall(r"(?<![\w.])\d[\d.]*", plain)
+    }
+    words = {one.lower() for one in re.findall(r"\b(?:true|false)\b", plain, re.IGNORECASE)}
+    truth = {TRUTH[one] for one in strings | exact | words if one in TRUTH}
+    return sorted(strings - {*TRUTH, ""}), sorted(exact - {*TRUTH}), truth
 
 
 def by_own_text(spellings: Iterable[Mapping[str, str]], own: str) -> OlderTexts:
@@ -333,7 +334,9 @@ def by_own_text(spellings: Iterable[Mapping[str, str]], own: str) -> OlderTexts:
     found = {}
     for one in spellings:
         texts = by_database(one)
-        if own not in texts or not all(has_values(it, texts[own]) for it in texts.values()):
+        if own not in texts or not all(
+            has_values(it, texts[own]) and has_values(texts[own], it) for it in texts.values()
+        ):
             continue
         key = key_of(texts[own])
         # What was written last counts. A text that stands alone is no news of other databases, and
