@@ -13,6 +13,7 @@ from sqlalchemy import Table
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import comparator_modules
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.alembic_adapter.written_expressions import DATABASES
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.revision_scripts.script_files import script_text
@@ -76,6 +77,8 @@ class PackageObjects:
         self._read: dict[str, Sequence[Operation]] = {}
         #: The types that scripts of all packages write, by the names of dialects.
         self._types: dict[tuple[str, ...], Types] = {}
+        #: What older scripts write, by database, and by those that a new one takes the place of.
+        self._written: dict[tuple[str, tuple[str, ...] | None], WrittenSchema] = {}
 
     def beside(self, package: str) -> PackageObjects:
         """Return what belongs to another package; who owns which table is found out once."""
@@ -120,10 +123,18 @@ class PackageObjects:
             return self.operations
         return [one for path in squashed for one in self.operations_of(script_text(path))]
 
-    @cached_property
-    def written(self) -> WrittenSchema:
-        """What the package's tables have by its scripts, as far as they tell it."""
-        return WrittenSchema().read(self.operations)
+    def written(self, database: str = "", squashed: Sequence[str] | None = None) -> WrittenSchema:
+        """Return what the package's tables have by the scripts before a new one.
+
+        :param database: whose operations count, as :data:`.DATABASES` names it; by default all do
+        :param squashed: the paths of the scripts that it takes the place of; ``None`` for the
+            package's
+        """
+        key = (database, None if squashed is None else tuple(squashed))
+        if key not in self._written:
+            schema = WrittenSchema(DATABASES.get(database))
+            self._written[key] = schema.read(self.older_operations(squashed))
+        return self._written[key]
 
     def types_on(self, dialects: tuple[str, ...]) -> Types:
         """Return the types that columns surely have on a database by the scripts of all packages.

@@ -44,7 +44,7 @@ from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.models.model_sql import final_name
 from websauna_migrate.models.sqlalchemy_internals import has_condition, is_created
 from websauna_migrate.revision_scripts.script_names import UNKNOWN
-from websauna_migrate.revision_scripts.written_schema import Part, Parts, WrittenSchema
+from websauna_migrate.revision_scripts.written_schema import Part, Parts
 from websauna_migrate.revision_scripts.written_spellings import chosen
 
 Item: TypeAlias = Constraint | Index
@@ -80,11 +80,12 @@ class ConditionalParts:
     @cached_property
     def written(self) -> Mapping[str, Parts | None]:
         """What the scripts made, by database; nothing if that is the same on all of them."""
-        older = self.owned.older_operations(self.context.opts.get("older_scripts"))
+        squashed = self.context.opts.get("older_scripts")
+        older = self.owned.older_operations(squashed)
         items = (item for table in self.owned.tables for item in items_of(table))
         if not any(one.runs.tests for one in older) and not any(map(self.is_partial, items)):
             return dict.fromkeys(self.databases)
-        return {one: WrittenSchema(DATABASES[one]).read(older).parts() for one in self.databases}
+        return {one: self.owned.written(one, squashed).parts() for one in self.databases}
 
     def is_on(self, item: Item, database: str) -> bool:
         """Tell whether a database gets a constraint or index of the models."""

@@ -141,7 +141,7 @@ class NamedTypes:
         if not found.columns:
             return True
         return self.for_postgresql and any(
-            column.name in self.owned.written.types.get(self.owned.key_of(column.table), {})
+            column.name in self.owned.written().types.get(self.owned.key_of(column.table), {})
             for column in found.columns
         )
 
@@ -153,7 +153,7 @@ class NamedTypes:
         if self.on_postgresql or not (self.coming or self.going):
             return
         key = self.owned.key_of(table)
-        written = self.owned.written.types.get(key, {})
+        written = self.owned.written().types.get(key, {})
         changing = {
             op.column_name
             for op in changes.ops
@@ -379,7 +379,7 @@ class NamedTypes:
         """
         if self.on_postgresql:
             return reflected
-        written = self.owned.written.types.get(table, {}).get(column)
+        written = self.owned.written().types.get(table, {}).get(column)
         if written is None or not all(
             self.exists(self.key_of(one)) for one in named_types(written)
         ):

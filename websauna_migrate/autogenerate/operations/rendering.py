@@ -33,7 +33,6 @@ from websauna_migrate.alembic_adapter.autogenerate_internals import (
     render_type,
 )
 from websauna_migrate.alembic_adapter.written_expressions import (
-    DATABASES,
     OlderTexts,
     SpelledText,
     Spelling,
@@ -56,7 +55,6 @@ from websauna_migrate.models.type_words import are_one
 from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.revision_scripts.written_schema import (
     Place,
-    WrittenSchema,
     rename_column,
     rename_table,
 )
@@ -256,14 +254,8 @@ def spell_for_databases(
     spelling = Spelling(context)
 
     @functools.cache
-    def before(database: str = "") -> WrittenSchema:
-        if squashed is None and not database:
-            return owned.written
-        return WrittenSchema(DATABASES.get(database)).read(owned.older_operations(squashed))
-
-    @functools.cache
     def known() -> dict[Place, Written]:
-        on_each = {one: before(one).expressions for one in spelling.databases}
+        on_each = {one: owned.written(one, squashed).expressions for one in spelling.databases}
         return expressions_before(on_each, spelling.own, renames)
 
     def restore_all(op: ops.MigrateOperation, back: bool = True) -> None:
@@ -281,7 +273,7 @@ def spell_for_databases(
                         options = {*op.kw} if squashed is None else CONDITIONS
                         restore_condition(spelling, known(), owned, op, options)
                     op.kw = {key: spelling.of_database(key, one) for key, one in op.kw.items()}
-            leave_truth_out(owned, before, container)
+            leave_truth_out(owned, squashed, container)
 
 
 def expressions_before(
@@ -321,11 +313,11 @@ TRUTH = re.compile(r'[(`"]*(\w+)[`"]*\s+in\s*\(\s*0\s*,\s*1\s*\)\)*', re.IGNOREC
 
 
 def leave_truth_out(
-    owned: PackageObjects, before: Callable[[], WrittenSchema], container: ops.MigrateOperation
+    owned: PackageObjects, squashed: Sequence[str] | None, container: ops.MigrateOperation
 ) -> None:
     """Let the CHECKs of booleans go and come where they are: PostgreSQL has a type for them.
 
-    :param before: returns what older scripts made
+    :param squashed: see :meth:`.PackageObjects.written`
     """
     models = owned.models
     for table in getattr(container, "ops", ()):
@@ -338,7 +330,8 @@ def leave_truth_out(
             if found is None:
                 continue
             column = models[key].columns.get(found[1]) if key in models else None
-            type_ = before().types.get(key, {}).get(found[1]) if column is None else column.type
+            written = owned.written(squashed=squashed).types.get(key, {})
+            type_ = written.get(found[1]) if column is None else column.type
             if isinstance(type_, sa.Boolean):
                 table.ops[place] = not_on_postgresql(op)
 
@@ -471,7 +464,7 @@ def say_written_types(
     going = [*types_that_go(operations, owned)]
     if not going:
         return
-    known = owned.written.types
+    known = owned.written().types
     for key, name, holder, attribute in going:
         there = getattr(holder, attribute)
         old = {new: old for old, new in renames.columns_of(*key).items()}
