@@ -315,10 +315,10 @@ def values_in(sql: str) -> tuple[list[str], list[str], set[str]]:
     plain = re.sub(r"'(-?[\d.]+)'(?=::|$)", r"\1", sql)
     plain = without_casts(plain)
     strings = set(re.findall(r"'((?:[^']|'')*)'", plain))
-    plain = re.sub(r"'(?:[^']|'')*'", "", plain)
+    plain = re.sub(r"-\s+(?=\d)", "-", re.sub(r"'(?:[^']|'')*'", "", plain))
     exact = {
         re.sub(r"(\.\d*?)0+$", r"\1", one).rstrip(".")
-        for one in re.findall(r"(?<![\w.])\d[\d.]*", plain)
+        for one in re.findall(r"-?(?<![\w.])\d[\d.]*", plain)
     }
     words = {one.lower() for one in re.findall(r"\b(?:true|false)\b", plain, re.IGNORECASE)}
     truth = {TRUTH[one] for one in strings | exact | words if one in TRUTH}
