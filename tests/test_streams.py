@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -282,6 +283,28 @@ def test_a_signal_ends_a_run_behind_the_step_and_a_second_one_in_it(
     else:
         assert outcomes == [("f100", "done"), ("f200", "stopped")]
         assert "f2" not in tables(site.url)
+
+
+def test_the_exit_status_tells_the_signal_while_nobody_reads_what_is_said(site: Site) -> None:
+    flag = looping(site)
+    reading, writing = os.pipe()
+    with site.start("upgrade", stdout=subprocess.PIPE, stderr=writing) as process:
+        wait_for(flag.exists)
+        os.set_blocking(writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b".")
+        os.set_blocking(writing, True)
+        os.close(writing)
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.5)
+        with os.fdopen(reading) as stderr:
+            told = stderr.read()
+        process.communicate(timeout=60)
+    assert process.returncode == 129, told
+    assert "Traceback" not in told
+    assert [entry[1::2] for entry in ledger(site.url)] == [("f100", "done"), ("f200", "stopped")]
 
 
 def test_nohup_is_obeyed(site: Site) -> None:

@@ -33,6 +33,8 @@ def stop_signals() -> Iterator[Stop]:
     def received(number: int, frame: FrameType | None) -> None:
         nonlocal count
         count += 1
+        # The thread may be held up, and the exit status is that of the first signal.
+        stop.signal = stop.signal or number
         # A script that is at work in Python itself has nothing that could be cancelled. A driver
         # has, and would lose its connection if it were interrupted; so would a loop of gevent that
         # waits for it. A greenlet that stands for another thread may be what is interrupted.
