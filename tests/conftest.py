@@ -12,6 +12,7 @@ import fcntl
 import functools
 import gc
 import hashlib
+import io
 import json
 import os
 import re
@@ -28,7 +29,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
 from site import getsitepackages
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import pytest
 import sqlalchemy as sa
@@ -37,6 +38,7 @@ from hypothesis import settings
 from apps import workshop  # noqa: F401 - a fixture of all tests
 from databases import MariaDBServer, PostgreSQLServer, Unavailable, start_mariadb, start_postgresql
 from fast_folder import choose_folder, short_folder
+from fork_server import ask
 from projects import make_project  # noqa: F401
 from read_once import read_once
 
@@ -268,8 +270,8 @@ def fork_server(module: str, python: str) -> str:
     return program[-1]
 
 
-def forked(words: Sequence[str], variables: Mapping[str, str]) -> list[str]:
-    """Return the words before a command that have it run by a fork; none, where that will not do.
+def server_of_forks(words: Sequence[str], variables: Mapping[str, str]) -> str | None:
+    """Return the socket of the process that forks for a command; none, where that will not do.
 
     Only the ``ws-`` scripts of an environment, and this Python's ``-m alembic``, are run so.
     """
@@ -280,11 +282,9 @@ def forked(words: Sequence[str], variables: Mapping[str, str]) -> list[str]:
     here = {key: value for key, value in os.environ.items() if AT_THE_START.fullmatch(key)}
     there = {key: value for key, value in variables.items() if AT_THE_START.fullmatch(key)}
     if not (own or plain) or here != there:
-        return []
-    client = str(Path(__file__).parent / "fork_server.py")
+        return None
     module, python = ("alembic", path) if plain else ("websauna_migrate", python)
-    server = fork_server(module, str(python))
-    return [sys.executable, "-I", "-S", client, server]
+    return fork_server(module, str(python))
 
 
 def run_process(
@@ -319,8 +319,11 @@ def run_process(
     words = [os.fspath(word) for word in argv]
     # The child's own PATH, not ours, decides which program is meant.
     words[0] = shutil.which(words[0], path=variables.get("PATH")) or words[0]
+    server = server_of_forks(words, variables) if by_fork else None
+    if server is not None:
+        return run_by_fork(server, words, str(cwd or Path.cwd()), variables, input, timeout, text)
     process = subprocess.Popen(
-        [*(forked(words, variables) if by_fork else ()), *words],
+        words,
         cwd=cwd,
         env=variables,
         stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
@@ -337,11 +340,47 @@ def run_process(
             stdout, stderr = process.communicate()
             if not isinstance(exc, subprocess.TimeoutExpired):
                 raise
-            pytest.fail(
-                f"{words} did not end within {timeout} s\nstdout:\n{stdout}\nstderr:\n{stderr}",
-                pytrace=False,
-            )
+            fail_late(words, timeout, stdout, stderr)
     return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
+
+
+def run_by_fork(
+    server: str,
+    words: list[str],
+    folder: str,
+    variables: Mapping[str, str],
+    input: str | bytes | None,
+    timeout: float,
+    text: bool,
+) -> subprocess.CompletedProcess[Any]:
+    """Run a program by a fork of a server; its streams are files."""
+
+    def read(stream: IO[bytes]) -> Any:
+        stream.seek(0)
+        said = stream.read()
+        return io.TextIOWrapper(io.BytesIO(said), encoding="utf-8").read() if text else said
+
+    with (
+        tempfile.TemporaryFile() as stdin,
+        tempfile.TemporaryFile() as stdout,
+        tempfile.TemporaryFile() as stderr,
+    ):
+        stdin.write(input.encode() if isinstance(input, str) else input or b"")
+        stdin.seek(0)
+        streams = [stream.fileno() for stream in (stdin, stdout, stderr)]
+        try:
+            status = ask(server, words, folder, variables, streams, timeout)
+        except TimeoutError:
+            fail_late(words, timeout, read(stdout), read(stderr))
+        return subprocess.CompletedProcess(words, status, read(stdout), read(stderr))
+
+
+def fail_late(words: list[str], timeout: float, stdout: object, stderr: object) -> NoReturn:
+    """Fail a test whose program did not end."""
+    pytest.fail(
+        f"{words} did not end within {timeout} s\nstdout:\n{stdout}\nstderr:\n{stderr}",
+        pytrace=False,
+    )
 
 
 @pytest.fixture(scope="session")

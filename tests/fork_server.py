@@ -5,37 +5,50 @@ session and exit status, and executes the installed script, or ``-m`` a module. 
 counts.
 
 ``fork_server.py SOCKET`` serves; it has this package imported unless the socket's name is that of
-another module, which it has instead, and what both use.
-``fork_server.py SOCKET SCRIPT [WORD ...]`` has a script run, and ends as it did; it imports no more
-than it needs, for it starts with each command.
+another module, which it has instead, and what both use. :func:`ask` has a command run.
 """
 
 from __future__ import annotations
 
-import _socket
-import array
+import contextlib
 import marshal
 import os
+import select
+import signal
+import socket
 import sys
-
-STREAMS = (0, 1, 2)
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 #: Bytes of a number.
 SIZE = 4
 
 
-def ask(path: str, words: list[str]) -> None:
-    """Have a script run on the streams of this process, and end as it did."""
-    request = marshal.dumps((words, os.getcwd(), dict(os.environ)))  # noqa: PTH109
-    server = _socket.socket(_socket.AF_UNIX)
-    server.connect(path)
-    streams = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", STREAMS))
-    server.sendmsg([len(request).to_bytes(SIZE, "big")], [streams])
-    server.sendall(request)
-    status = int.from_bytes(server.recv(SIZE, _socket.MSG_WAITALL), "big")
-    if os.WIFSIGNALED(status):
-        os.kill(os.getpid(), os.WTERMSIG(status))
-    sys.exit(os.waitstatus_to_exitcode(status))
+def ask(
+    path: str,
+    words: Sequence[str],
+    folder: str,
+    environment: Mapping[str, str],
+    streams: Sequence[int],
+    timeout: float,
+) -> int:
+    """Have a command run to its end, and return its status as :mod:`subprocess` has it.
+
+    :param path: the server's socket
+    :param streams: the descriptors of its standard streams
+    :param timeout: seconds
+    :raises TimeoutError: if it takes longer; it is killed
+    """
+    request = marshal.dumps((list(words), folder, dict(environment)))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.settimeout(timeout)
+        server.connect(path)
+        socket.send_fds(server, [len(request).to_bytes(SIZE, "big")], list(streams))
+        server.sendall(request)
+        answer = server.recv(SIZE)
+    if len(answer) < SIZE:
+        raise ConnectionError(f"The server of forks has ended before {words[0]}.")
+    return os.waitstatus_to_exitcode(int.from_bytes(answer, "big"))
 
 
 def serve(path: str) -> list[str]:
@@ -43,32 +56,69 @@ def serve(path: str) -> list[str]:
 
     :returns: the words of its command, a script's path or this Python's first
     """
-    import select
-    import signal
-    import socket
-    from pathlib import Path
-
     import_everything(Path(path).name)
+    asking: dict[int, socket.socket] = {}
+    ended, ends = os.pipe()
+    os.set_blocking(ends, False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(ends, warn_on_full_buffer=False)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(64)
         print("ready", flush=True)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         while True:
-            ready, _, _ = select.select([listener, 0], [], [])
+            ready, _, _ = select.select([listener, 0, ended, *asking.values()], [], [])
+            if ended in ready:
+                os.read(ended, 4096)
+                answer(asking)
+            for process, connection in list(asking.items()):
+                if 0 in ready or connection in ready:
+                    # Who asked has gone.
+                    end(process)
+                    asking.pop(process).close()
             if 0 in ready:
                 sys.exit()
-            connection, _ = listener.accept()
-            if os.fork() == 0:
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                break
-            connection.close()
-    return receive(connection)
+            if listener in ready:
+                connection, _ = listener.accept()
+                streams, request = receive(connection)
+                process = os.fork()
+                if process == 0:
+                    break
+                for stream in streams:
+                    os.close(stream)
+                asking[process] = connection
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    connection.close()
+    for other in asking.values():
+        other.close()
+    os.close(ended)
+    os.close(ends)
+    return become(streams, *marshal.loads(request))
+
+
+def answer(asking: dict[int, socket.socket]) -> None:
+    """Tell those who asked how their processes have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            process, status = os.waitpid(-1, os.WNOHANG)
+            if process == 0:
+                return
+            connection = asking.pop(process, None)
+            if connection is not None:
+                with connection, contextlib.suppress(OSError):
+                    connection.sendall(status.to_bytes(SIZE, "big"))
+
+
+def end(process: int) -> None:
+    """Kill a process and its session, which it may not have yet."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError):
+            kill(process, signal.SIGKILL)
 
 
 def import_everything(module: str) -> None:
     """Import what a command of a module may need."""
-    import contextlib
     import gc
     import importlib
     import pkgutil
@@ -87,26 +137,20 @@ def import_everything(module: str) -> None:
     gc.freeze()
 
 
-def receive(connection: _socket.socket) -> list[str]:
-    """Return in a child that has what a request says; watch over it in this process."""
-    import socket
-    from pathlib import Path
+def receive(connection: socket.socket) -> tuple[list[int], bytes]:
+    """Return the standard streams of a command, and what else is asked for."""
+    size, streams, _, _ = socket.recv_fds(connection, SIZE, 3)
+    return streams, connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
 
-    streams = array.array("i", STREAMS)
-    room = socket.CMSG_SPACE(len(streams) * streams.itemsize)
-    data, rights, _, _ = connection.recvmsg(SIZE, room)
-    streams = array.array("i", rights[0][2])
-    request = connection.recv(int.from_bytes(data, "big"), socket.MSG_WAITALL)
-    child = os.fork()
-    for number, stream in enumerate(streams):
-        if child == 0:
-            os.dup2(stream, number)
-        os.close(stream)
-    if child:
-        watch(child, connection)
-    connection.close()
+
+def become(
+    streams: list[int], words: list[str], folder: str, environment: dict[str, str]
+) -> list[str]:
+    """Take the streams, the folder and the variables of a command; return its words."""
     os.setsid()
-    words, folder, environment = marshal.loads(request)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -115,25 +159,7 @@ def receive(connection: _socket.socket) -> list[str]:
     first = folder if words[1:2] == ["-m"] else str(Path(words[0]).parent)
     sys.path[0:1] = [first, *map(os.path.abspath, paths)]
     sys.argv[:] = words[2:] if words[1:2] == ["-m"] else words
-    return list(words)
-
-
-def watch(child: int, connection: _socket.socket) -> None:
-    """Tell how a child ends; end it where the process that asked is gone."""
-    import contextlib
-    import signal
-    import threading
-
-    def end_with_it() -> None:
-        connection.recv(1)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)
-
-    threading.Thread(target=end_with_it, daemon=True).start()
-    _, status = os.waitpid(child, 0)
-    with contextlib.suppress(OSError):
-        connection.sendall(status.to_bytes(SIZE, "big"))
-    os._exit(0)
+    return words
 
 
 def execute(command: list[str]) -> None:
@@ -168,6 +194,4 @@ def execute(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[2:]:
-        ask(sys.argv[1], sys.argv[2:])
     execute(serve(sys.argv[1]))
