@@ -96,7 +96,7 @@ def counts(
         workshop.package(name, source, metadata=f"{name}.models.metadata")
     try:
         service = workshop.service(url, *names)
-        service.revision("one", autogenerate=True)
+        service.revision("one", autogenerate=True, prove="off")
         service.upgrade()
         counting = Counting(service)
         found = []
@@ -108,30 +108,26 @@ def counts(
         server.drop_database(url)
 
 
-SIZES = (
-    {"packages": 1, "tables": 3, "columns": 1},
-    {"packages": 5, "tables": 3, "columns": 1},
-    {"packages": 1, "tables": 15, "columns": 1},
-    {"packages": 1, "tables": 3, "columns": 12},
-)
+SMALL = {"packages": 1, "tables": 3, "columns": 1}
+LARGE = {"packages": 3, "tables": 6, "columns": 6}
 
 
 def test_queries_depend_on_neither_tables_nor_columns_nor_packages(
     workshop: Workshop, postgresql_server: Any
 ) -> None:
-    found = [counts(workshop, postgresql_server, **size) for size in SIZES]
-    assert found == [found[0]] * len(SIZES)
+    found = counts(workshop, postgresql_server, **SMALL)
+    assert counts(workshop, postgresql_server, **LARGE) == found
     # More of them say that tables are reflected although they are equal.
-    assert max(found[0]) <= 60
+    assert max(found) <= 60
 
 
 def test_nor_do_they_where_the_server_has_to_be_asked(
     workshop: Workshop, postgresql_server: Any
 ) -> None:
     more = 'sa.Column("word", sa.Text), ' + "".join(REWRITTEN.values())
-    found = [counts(workshop, postgresql_server, more=more, **size) for size in SIZES]
-    assert found == [found[0]] * len(SIZES)
-    assert max(found[0]) <= 60
+    found = counts(workshop, postgresql_server, more=more, **SMALL)
+    assert counts(workshop, postgresql_server, more=more, **LARGE) == found
+    assert max(found) <= 60
 
 
 def test_serial_columns_are_those_that_alembic_finds(postgresql_url: str) -> None:
