@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from apps import Workshop
 from runs import execute, rows
-from test_autogenerate_circles import Circle, key
+from test_autogenerate_circles import Circle, by_case, key, named, together
 from test_autogenerate_package_order import second
 
 
@@ -23,86 +25,83 @@ def replaced(column: str, target: str) -> str:
     )
 
 
-def test_a_ring_replaces_its_columns(circle: Circle) -> None:
-    ring = {"aaa": "bbb", "bbb": "ccc", "ccc": "aaa"}
-    circle.models({name: replaced("n", target) for name, target in ring.items()})
-    circle.write()
-    circle.service.upgrade()
-    execute(circle.url, "INSERT INTO t_aaa (id) VALUES (1)")
-    circle.models({name: replaced("m", target) for name, target in ring.items()})
-    found = circle.write("Second")
-    assert found[0] == ("ccc", "Second: foreign keys that go")
-    assert [one for one in found if one[1] == "Second"] == [(name, "Second") for name in ring]
-    circle.service.upgrade()
-    assert circle.service.check(fresh=True).ok
-    assert rows(circle.url, "SELECT id, m FROM t_aaa") == [(1, None)]
-    circle.is_good()
+RING = {"aaa": "bbb", "bbb": "ccc", "ccc": "aaa"}
+PAIR = {"aaa": "bbb", "bbb": "aaa"}
 
 
-def test_a_table_comes_again_under_another_target(circle: Circle) -> None:
-    """``bbb`` refers to a table of ``aaa`` that another one replaces, as its own is replaced."""
-    circle.models({"aaa": second("aaa"), "bbb": second("bbb", key("second_aaa"))})
-    circle.write()
-    circle.service.upgrade()
-    circle.models(
+def ring(column: str, type_: str = "sa.Integer", of: Mapping[str, str] = RING) -> dict[str, str]:
+    """Return columns that refer to each other in a ring."""
+    return {
+        name: replaced(column, target).replace("sa.Integer", type_) for name, target in of.items()
+    }
+
+
+#: What models have before and behind.
+CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "columns": (ring("n"), ring("m")),
+    # "bbb" refers to a table of "aaa" that another one replaces, as its own is replaced.
+    "tables": (
+        {"aaa": second("aaa"), "bbb": second("bbb", key("second_aaa"))},
         {
             "aaa": second("aaa").replace("t_second", "t_third"),
             "bbb": second("bbb", key("third_aaa")).replace("t_second", "t_third"),
-        }
+        },
+    ),
+    "types": (ring("n"), ring("n", "sa.String(20)")),
+    "new_unique": (dict.fromkeys(PAIR, ""), ring("n", of=PAIR)),
+    "unique_now": (dict.fromkeys(PAIR, "sa.Column('n', sa.Integer),"), ring("n", of=PAIR)),
+}
+
+
+def test_what_others_refer_to_is_replaced(circle: Circle) -> None:
+    circle.models(together({case: before for case, (before, _) in CASES.items()}))
+    circle.write()
+    circle.service.upgrade()
+    execute(
+        circle.url,
+        "INSERT INTO t_columns_aaa (id) VALUES (1)",
+        "INSERT INTO t_types_ccc (id, n) VALUES (1, 5)",
+        "INSERT INTO t_types_bbb (id, n, to_n) VALUES (1, 6, 5)",
     )
-    assert {package for package, _ in circle.write("Second", allow_drops=True)} == {"aaa", "bbb"}
+    circle.models(together({case: behind for case, (_, behind) in CASES.items()}))
+    found = by_case(circle.write("Second", allow_drops=True))
+    assert found["columns"][0] == ("ccc", "Second: foreign keys that go")
+    plain = [one for one in found["columns"] if one[1] == "Second"]
+    assert plain == [(name, "Second") for name in RING]
+    apart = [("aaa", "Second"), ("bbb", "Second"), ("aaa", "Second: foreign keys")]
+    assert (found["new_unique"], found["unique_now"]) == (apart, apart)
+    packages = {case: {name for name, _ in scripts} for case, scripts in found.items()}
+    assert packages == {case: set(before) for case, (before, _) in CASES.items()}
     circle.service.upgrade()
-    assert circle.service.check(fresh=True).ok
+    assert rows(circle.url, "SELECT id, m FROM t_columns_aaa") == [(1, None)]
+    assert rows(circle.url, "SELECT to_n FROM t_types_bbb") == [("5",)]
     circle.is_good()
-
-
-def test_a_ring_of_keys_gets_another_type(circle: Circle) -> None:
-    ring = {"aaa": "bbb", "bbb": "ccc", "ccc": "aaa"}
-
-    def models(type_: str) -> dict[str, str]:
-        return {
-            name: replaced("n", target).replace("sa.Integer", type_)
-            for name, target in ring.items()
-        }
-
-    circle.models(models("sa.Integer"))
-    circle.write()
-    circle.service.upgrade()
-    values = "INSERT INTO t_ccc (id, n) VALUES (1, 5)"
-    execute(circle.url, values, "INSERT INTO t_bbb (id, n, to_n) VALUES (1, 6, 5)")
-    circle.models(models("sa.String(20)"))
-    assert {package for package, _ in circle.write("Second")} == set(ring)
-    circle.service.upgrade()
     assert circle.service.check(fresh=True).ok
-    assert rows(circle.url, "SELECT to_n FROM t_bbb") == [("5",)]
-    circle.is_good()
 
 
-@pytest.mark.parametrize("before", ["", "sa.Column('n', sa.Integer),"])
-def test_keys_to_what_is_unique_now(circle: Circle, before: str) -> None:
-    circle.models({"aaa": before, "bbb": before})
-    circle.write()
-    circle.service.upgrade()
-    circle.models({"aaa": replaced("n", "bbb"), "bbb": replaced("n", "aaa")})
-    found = circle.write("Second")
-    assert found == [("aaa", "Second"), ("bbb", "Second"), ("aaa", "Second: foreign keys")]
-    circle.service.upgrade()
-    assert circle.service.check(fresh=True).ok
-    circle.is_good()
+#: What the target's column becomes, before another package refers to it.
+FITTING = {"same": "sa.Integer, unique=True", "text": "sa.String(9), unique=True"}
 
 
-@pytest.mark.parametrize("now", ["sa.Integer, unique=True", "sa.String(9), unique=True"])
-def test_a_key_requires_what_made_its_target_fit(circle: Circle, now: str) -> None:
+def test_a_key_requires_what_made_its_target_fit(circle: Circle) -> None:
     """The column is older than its key, or than its type."""
-    circle.models({"aaa": "sa.Column('n', sa.Integer),", "bbb": ""})
+
+    def give(package: str, columns: str) -> None:
+        circle.models(
+            together({case: {package: columns.format(now)} for case, now in FITTING.items()})
+        )
+
+    give("aaa", "sa.Column('n', sa.Integer),")
+    give("bbb", "")
     circle.write()
     circle.service.upgrade()
-    circle.models({"aaa": f"sa.Column('n', {now}),"})
-    circle.write("Second", packages="aaa")
+    give("aaa", "sa.Column('n', {}),")
+    circle.write("Second", packages=[named(case, "aaa") for case in FITTING])
     circle.service.upgrade()
-    circle.models({"bbb": "sa.Column('n', sa.ForeignKey('t_aaa.n')),"})
-    circle.write("Second", packages="bbb")
+    give("bbb", "sa.Column('n', sa.ForeignKey('t_aaa.n')),")
+    circle.write("Second", packages=[named(case, "bbb") for case in FITTING])
     heads = {one.package: one for one in circle.service.heads()}
-    assert heads["bbb"].requires == (f"aaa@{heads['aaa'].id}",)
-    circle.service.upgrade()
+    assert {case: heads[f"{case}_bbb"].requires for case in FITTING} == {
+        case: (f"{case}_aaa@{heads[f'{case}_aaa'].id}",) for case in FITTING
+    }
     circle.is_good()

@@ -36,37 +36,45 @@ def refused(url: str, statement: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize(
-    ("convention", "name"),
-    [("", ', name="ck_a"'), ("", ""), (CONVENTION, ', name="positive"')],
-)
-def test_a_columns_own_check_is_in_the_script(
-    workshop: Workshop, database_url: str, convention: str, name: str
-) -> None:
+#: By the package: the convention of its names, and the name of the constraint.
+NAMES = {
+    "named": ("", ', name="ck_a"'),
+    "unnamed": ("", ""),
+    "by_convention": (CONVENTION, ', name="positive"'),
+}
+
+
+def test_a_columns_own_check_is_in_the_script(workshop: Workshop, database_url: str) -> None:
     def service(more: str) -> Any:
-        source = MODELS.format(convention=convention, name=name, more=more)
-        if (workshop.root / "shop").exists():
-            (workshop.root / "shop" / "models.py").write_text(source)
-        else:
-            workshop.package("shop", source, metadata="shop.models.metadata")
+        for package, (convention, name) in NAMES.items():
+            source = MODELS.format(convention=convention, name=name, more=more)
+            source = source.replace('"t"', f'"t_{package}"')
+            if (workshop.root / package).exists():
+                (workshop.root / package / "models.py").write_text(source)
+            else:
+                workshop.package(package, source, metadata=f"{package}.models.metadata")
         workshop.forget()
         return workshop.service(database_url)
 
+    def refuses(into: str) -> dict[str, bool]:
+        return {one: refused(database_url, f"INSERT INTO t_{one} {into}") for one in NAMES}
+
+    everywhere, nowhere = dict.fromkeys(NAMES, True), dict.fromkeys(NAMES, False)
     first = service("")
-    first.revision("one", autogenerate=True)
+    assert len(first.revision("one", autogenerate=True)) == len(NAMES)
     first.upgrade()
-    assert refused(database_url, "INSERT INTO t (id, a) VALUES (1, -1)")
+    assert refuses("(id, a) VALUES (1, -1)") == everywhere
     assert first.check().problems == ()
     # One comes with a column, and goes with it.
     second = service(MORE)
-    second.revision("two", autogenerate=True)
+    assert len(second.revision("two", autogenerate=True)) == len(NAMES)
     second.upgrade()
-    assert refused(database_url, "INSERT INTO t (id, a, b) VALUES (1, 1, -1)")
-    assert refused(database_url, "INSERT INTO t (id, a, b) VALUES (1, -1, 1)")
+    assert refuses("(id, a, b) VALUES (1, 1, -1)") == everywhere
+    assert refuses("(id, a, b) VALUES (1, -1, 1)") == everywhere
     assert second.check().problems == ()
-    second.downgrade("-1")
-    assert refused(database_url, "INSERT INTO t (id, a) VALUES (1, -1)")
-    assert not refused(database_url, "INSERT INTO t (id, a) VALUES (1, 1)")
+    second.downgrade([f"{package}@-1" for package in NAMES])
+    assert refuses("(id, a) VALUES (1, -1)") == everywhere
+    assert refuses("(id, a) VALUES (1, 1)") == nowhere
 
 
 def test_one_of_a_database_that_create_all_made_is_no_difference(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -48,20 +49,50 @@ class Circle:
         return self.workshop.service(self.url)
 
     def write(self, message: str = "First", **options: Any) -> list[tuple[str, str]]:
-        """Write the scripts; return the package and message of each."""
+        """Write the scripts; return the package and message of each.
+
+        The first ones are proven only if it is said: what is behind them goes there and back.
+        """
+        options.setdefault("prove", "off" if message == "First" else "on")
         made = self.service.revision(message, autogenerate=True, **options)
         return [(one.package, one.message) for one in made]
 
-    def is_good(self) -> None:
-        """Apply the scripts, there and back and there again, and compare with the models."""
+    def is_good(self, first: Iterable[str] = ()) -> None:
+        """Apply the scripts, there and back and there again, and compare with the models.
+
+        :param first: packages that go alone at last, with what they require
+        """
         service = self.service
         service.upgrade()
         service.downgrade("base")
         assert not [name for name in tables(self.url) if name.startswith("t_")]
+        if first := [*first]:
+            service.upgrade(packages=first)
         service.upgrade()
         assert [str(one) for one in service.check().problems if one.fatal] == []
-        assert service.revision("Nothing", autogenerate=True) == ()
-        service.downgrade("base")
+
+
+def named(case: str, source: str) -> str:
+    """Return a source with the packages of a case of its own: a letter three times is one."""
+    return re.sub(r"([a-z])\1\1", rf"{case}_\g<0>", source)
+
+
+def together(cases: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Return the columns of all cases, for one application: each case has its own packages."""
+    return {
+        named(case, package): named(case, columns)
+        for case, models in cases.items()
+        for package, columns in models.items()
+    }
+
+
+def by_case(written: Iterable[tuple[str, str]]) -> dict[str, list[tuple[str, str]]]:
+    """Return package and message of each script by its case, the package as the case has it."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for package, message in written:
+        case, _, name = package.rpartition("_")
+        found.setdefault(case, []).append((name, message))
+    return found
 
 
 def key(name: str, column: str = "", more: str = "") -> str:
@@ -73,94 +104,135 @@ def circle(workshop: Workshop, database_url: str) -> Circle:
     return Circle(workshop, database_url)
 
 
-def test_two_packages_get_three_scripts(circle: Circle) -> None:
-    circle.models({"aaa": key("bbb", more=", name='fk_a'"), "bbb": key("aaa")})
-    expected = [("aaa", "First"), ("bbb", "First"), ("aaa", "First: foreign keys")]
-    assert circle.write() == expected
-    heads = {one.package: one for one in circle.service.heads()}
-    (b1,) = [one for one in circle.service.history() if one.revision.package == "bbb"]
-    (a2, a1) = [one for one in circle.service.history() if one.revision.package == "aaa"]
-    assert b1.revision.requires == (f"aaa@{a1.revision.id}",)
-    assert a2.revision.requires == (f"bbb@{b1.revision.id}",)
-    assert heads["aaa"] == a2.revision and a2.revision.down_revisions == (a1.revision.id,)
-    assert dict(a2.revision.written_against) == {"bbb": b1.revision.id}
-    circle.is_good()
-    circle.service.upgrade()
-    assert circle.service.check(fresh=True).ok
-    again = circle.service.downgrade(a1.revision.id, packages="aaa", cascade=True)
-    assert [step.revision for step in again.steps] == [a2.revision.id]
-
-
-def test_a_ring_with_packages_before_and_behind_it(circle: Circle) -> None:
-    """Only one of the ring gets a second script; who merely uses the ring comes behind it."""
-    circle.models(
+#: Models of a first script, and the scripts in their order.
+FIRST: dict[str, tuple[dict[str, str], list[tuple[str, str]]]] = {
+    "two": (
+        {"aaa": key("bbb", more=", name='fk_a'"), "bbb": key("aaa")},
+        [("aaa", "First"), ("bbb", "First"), ("aaa", "First: foreign keys")],
+    ),
+    # Only one of the ring gets a second script; who merely uses the ring comes behind it.
+    "ring": (
         {
             "aaa": key("mmm") + key("nnn"),
             "mmm": key("nnn") + key("zzz"),
             "nnn": key("ooo"),
             "ooo": key("mmm", more=", ondelete='CASCADE'"),
             "zzz": "",
-        }
-    )
-    assert circle.write() == [
-        ("zzz", "First"),
-        ("mmm", "First"),
-        ("ooo", "First"),
-        ("nnn", "First"),
-        ("aaa", "First"),
-        ("mmm", "First: foreign keys"),
-    ]
+        },
+        [
+            ("zzz", "First"),
+            ("mmm", "First"),
+            ("ooo", "First"),
+            ("nnn", "First"),
+            ("aaa", "First"),
+            ("mmm", "First: foreign keys"),
+        ],
+    ),
+}
+
+#: Joined-table inheritance, of a parent that refers to its child. Its key is not numbered.
+CHILD = """
+import sqlalchemy as sa
+from shared import metadata
+sa.Table('t_child_aaa', metadata,
+    sa.Column('id', sa.ForeignKey('t_child_bbb.id'), primary_key=True),
+    info={'package': 'child_aaa'})
+"""
+
+
+def test_circles_get_one_script_more(circle: Circle) -> None:
+    circle.give_models("child_aaa", CHILD)
+    first = {case: models for case, (models, _) in FIRST.items()}
+    circle.models(together({**first, "child": {"bbb": key("aaa")}}))
+    expected = {case: scripts for case, (_, scripts) in FIRST.items()}
+    assert by_case(circle.write(prove="on")) == {**expected, "child": expected["two"]}
+    heads = {one.package: one for one in circle.service.heads()}
+    (b1,) = circle.service.history(packages="two_bbb")
+    (a2, a1) = circle.service.history(packages="two_aaa")
+    assert b1.revision.requires == (f"two_aaa@{a1.revision.id}",)
+    assert a2.revision.requires == (f"two_bbb@{b1.revision.id}",)
+    assert heads["two_aaa"] == a2.revision and a2.revision.down_revisions == (a1.revision.id,)
+    assert dict(a2.revision.written_against) == {"two_bbb": b1.revision.id}
     circle.is_good()
+    assert circle.service.check(fresh=True).ok
+    again = circle.service.downgrade(a1.revision.id, packages="two_aaa", cascade=True)
+    assert [step.revision for step in again.steps] == [a2.revision.id]
 
 
-def test_a_circle_that_comes_later(circle: Circle) -> None:
-    """Tables that are there get keys to new ones of each other."""
-    circle.models({"aaa": "", "bbb": key("aaa")})
-    assert circle.write() == [("aaa", "First"), ("bbb", "First")]
-    circle.service.upgrade()
-    circle.models({"aaa": key("bbb"), "bbb": key("aaa")})
-    assert circle.write("Second") == [("aaa", "Second")]
-    circle.service.upgrade()
-    more = "info={'package': 'aaa'})\nsa.Table('t_new', metadata, "
-    more += "sa.Column('id', sa.Integer, primary_key=True), " + key("other") + key("aaa", "up")
-    other = "info={'package': 'bbb'})\nsa.Table('t_other', metadata, "
-    other += "sa.Column('id', sa.Integer, primary_key=True), "
-    circle.models({"aaa": key("bbb") + more, "bbb": key("aaa") + other})
-    # The older keys form a circle as well, but need no second script.
-    assert circle.write("Third") == [("bbb", "Third"), ("aaa", "Third")]
-    circle.is_good()
-
-
-def test_a_new_column_of_a_table_that_is_there(circle: Circle) -> None:
-    circle.models({"aaa": "", "bbb": ""})
-    circle.write()
-    circle.service.upgrade()
-    new = (
-        "info={{'package': '{0}'}})\nsa.Table('t_new_{0}', metadata, "
-        "sa.Column('id', sa.Integer, primary_key=True), "
+def new_table(package: str, columns: str = "") -> str:
+    """Return source that ends a table's call and begins that of a new one."""
+    return (
+        f"info={{'package': '{package}'}})\nsa.Table('t_new_{package}', metadata, "
+        f"sa.Column('id', sa.Integer, primary_key=True), {columns}"
     )
-    circle.models(
-        {
-            "aaa": key("new_bbb") + new.format("aaa"),
-            "bbb": key("new_aaa") + new.format("bbb"),
-        }
-    )
-    found = circle.write("Second")
-    assert found == [("aaa", "Second"), ("bbb", "Second"), ("aaa", "Second: foreign keys")]
-    circle.is_good()
 
 
-def test_a_key_that_refers_to_its_parent_is_not_numbered(circle: Circle) -> None:
-    """Joined-table inheritance, of a parent that refers to its child."""
-    source = (
-        "import sqlalchemy as sa\nfrom shared import metadata\n"
-        "sa.Table('t_{0}', metadata, {1} info={{'package': '{0}'}})\n"
-    )
-    child = "sa.Column('id', sa.ForeignKey('t_bbb.id'), primary_key=True),"
-    circle.give_models("aaa", source.format("aaa", child))
-    circle.models({"bbb": key("aaa")})
-    expected = [("aaa", "First"), ("bbb", "First"), ("aaa", "First: foreign keys")]
-    assert circle.write() == expected
+LET_GO = {"aaa": key("bbb"), "bbb": key("ccc"), "ccc": key("aaa")}
+
+#: What models have one behind the other, and the scripts of each in their order.
+LATER: dict[str, list[tuple[dict[str, str], list[tuple[str, str]]]]] = {
+    # Tables that are there get keys to new ones of each other.
+    "later": [
+        ({"aaa": "", "bbb": key("aaa")}, [("aaa", "First"), ("bbb", "First")]),
+        ({"aaa": key("bbb"), "bbb": key("aaa")}, [("aaa", "Second")]),
+        # The older keys form a circle as well, but need no second script.
+        (
+            {
+                "aaa": key("bbb") + new_table("aaa", key("new_bbb") + key("aaa", "up")),
+                "bbb": key("aaa") + new_table("bbb"),
+            },
+            [("bbb", "Third"), ("aaa", "Third")],
+        ),
+    ],
+    "column": [
+        ({"aaa": "", "bbb": ""}, [("aaa", "First"), ("bbb", "First")]),
+        (
+            {
+                "aaa": key("new_bbb") + new_table("aaa"),
+                "bbb": key("new_aaa") + new_table("bbb"),
+            },
+            [("aaa", "Second"), ("bbb", "Second"), ("aaa", "Second: foreign keys")],
+        ),
+    ],
+    # A key's column goes from a table whose own key is still referred to; then tables go.
+    "let_go": [
+        (
+            LET_GO,
+            [
+                ("aaa", "First"),
+                ("ccc", "First"),
+                ("bbb", "First"),
+                ("aaa", "First: foreign keys"),
+            ],
+        ),
+        (
+            dict.fromkeys(LET_GO, ""),
+            [("aaa", "Second"), ("bbb", "Second"), ("ccc", "Second")],
+        ),
+    ],
+}
+
+
+def test_circles_that_come_later_and_go(circle: Circle) -> None:
+    for number, message in enumerate(("First", "Second", "Third")):
+        stages = {case: stages[number] for case, stages in LATER.items() if number < len(stages)}
+        circle.models(together({case: models for case, (models, _) in stages.items()}))
+        written = by_case(circle.write(message))
+        # In what order a ring is let go of does not matter.
+        written = {case: sorted(one) if case == "let_go" else one for case, one in written.items()}
+        expected = {case: scripts for case, (_, scripts) in stages.items()}
+        expected = {c: sorted(one) if c == "let_go" else one for c, one in expected.items()}
+        assert written == expected
+        circle.service.upgrade()
+        if message == "First":
+            execute(circle.url, "INSERT INTO t_let_go_aaa (id) VALUES (1)")
+        if message == "Second":
+            assert circle.service.check().ok
+            for one in LET_GO:
+                circle.service.downgrade("-1", packages=f"let_go_{one}", cascade=True)
+            values = rows(circle.url, "SELECT id, let_go_bbb_id FROM t_let_go_aaa")
+            assert values == [(1, None)]
+            circle.service.upgrade()
     circle.is_good()
 
 
@@ -256,67 +328,64 @@ def test_types_of_each_other_are_made_in_two_steps(workshop: Workshop, postgresq
     circle.is_good()
 
 
-@pytest.mark.parametrize("new", ["sa.String(36)", "sa.BigInteger"])
-def test_the_type_of_a_key_changes_that_other_packages_point_at(
-    workshop: Workshop, database_url: str, new: str
-) -> None:
+#: The new type of a key that another package points at, by the case.
+NEW_TYPES = {"text": "sa.String(36)", "big": "sa.BigInteger"}
+
+
+def test_the_type_of_a_key_changes_that_other_packages_point_at(circle: Circle) -> None:
     """Their foreign keys go first, and come again behind the change."""
-    circle = Circle(workshop, database_url)
 
-    def models(key: str) -> None:
+    def models(**types: str) -> None:
+        # The package with the key has the later name.
         circle.models({"one": "", "two": "sa.Column('n', sa.Integer),"})
-        for name, more in (
-            ("roles", f"sa.Column('id', {key}, primary_key=True, autoincrement=False),"),
-            (
-                "access",
-                "sa.Column('id', sa.Integer, primary_key=True),"
-                f"sa.Column('role', {key}, sa.ForeignKey('t_roles.id', name='fk_role')),",
-            ),
-        ):
-            source = (
-                "import sqlalchemy as sa\nfrom shared import metadata\n"
-                f"sa.Table('t_{name}', metadata, {more} info={{'package': '{name}'}})\n"
-            )
-            folder = workshop.root / name
-            if folder.exists():
-                (folder / "models.py").write_text(source)
-            else:
-                workshop.package(name, source, metadata=f"{name}.models.metadata")
+        for case, type_ in types.items():
+            for name, more in (
+                ("rrr", f"sa.Column('id', {type_}, primary_key=True, autoincrement=False),"),
+                (
+                    "aaa",
+                    "sa.Column('id', sa.Integer, primary_key=True),"
+                    f"sa.Column('role', {type_}, sa.ForeignKey('t_rrr.id', name='fk_aaa')),",
+                ),
+            ):
+                source = (
+                    "import sqlalchemy as sa\nfrom shared import metadata\n"
+                    f"sa.Table('t_{name}', metadata, {more} info={{'package': '{name}'}})\n"
+                )
+                circle.give_models(named(case, name), named(case, source))
 
-    models("sa.Integer")
-    assert sorted(circle.write()) == [(one, "First") for one in ("access", "one", "roles", "two")]
+    models(**dict.fromkeys(NEW_TYPES, "sa.Integer"))
+    packages = [f"{case}_{name}" for case in NEW_TYPES for name in ("aaa", "rrr")]
+    assert sorted(circle.write()) == [(one, "First") for one in sorted([*packages, "one", "two"])]
     circle.service.upgrade()
-    execute(database_url, "INSERT INTO t_roles VALUES (1)", "INSERT INTO t_access VALUES (1, 1)")
-    models(new)
+    for case in NEW_TYPES:
+        execute(
+            circle.url,
+            f"INSERT INTO t_{case}_rrr VALUES (1)",
+            f"INSERT INTO t_{case}_aaa VALUES (1, 1)",
+        )
+    models(**NEW_TYPES)
     # On SQLite keys say nothing of types.
-    apart = [("access", "Second"), ("roles", "Second"), ("access", "Second: foreign keys")]
-    on_sqlite = database_url.startswith("sqlite")
-    expected = [("roles", "Second"), ("access", "Second")] if on_sqlite else apart
-    assert circle.write("Second") == expected
+    apart = [("aaa", "Second"), ("rrr", "Second"), ("aaa", "Second: foreign keys")]
+    on_sqlite = circle.url.startswith("sqlite")
+    expected = [("rrr", "Second"), ("aaa", "Second")] if on_sqlite else apart
+    assert by_case(circle.write("Second")) == dict.fromkeys(NEW_TYPES, expected)
     circle.service.upgrade()
     assert [str(p) for p in circle.service.check().problems] == []
     assert circle.write("Nothing") == []
-    joined = "SELECT count(*) FROM t_access JOIN t_roles ON t_roles.id = role"
-    assert rows(database_url, joined) == [(1,)]
-    for package, _ in reversed(expected):
-        circle.service.downgrade("-1", packages=package)
-    circle.service.upgrade()
-    assert rows(database_url, joined) == [(1,)]
-    circle.is_good()
 
+    def joined() -> dict[str, list[tuple[int]]]:
+        return {
+            case: rows(
+                circle.url,
+                f"SELECT count(*) FROM t_{case}_aaa JOIN t_{case}_rrr ON t_{case}_rrr.id = role",
+            )
+            for case in NEW_TYPES
+        }
 
-def test_a_ring_is_let_go_of(circle: Circle) -> None:
-    """A key's column goes from a table whose own key is still referred to; then tables go."""
-    whole = {"aaa": key("bbb"), "bbb": key("ccc"), "ccc": key("aaa")}
-    circle.models(whole)
-    circle.write()
+    kept = {case: [(1,)] for case in NEW_TYPES}
+    assert joined() == kept
+    for name, _ in reversed(expected):
+        circle.service.downgrade([f"{case}_{name}@-1" for case in NEW_TYPES])
     circle.service.upgrade()
-    execute(circle.url, "INSERT INTO t_aaa (id) VALUES (1)")
-    circle.models(dict.fromkeys(whole, ""))
-    assert sorted(circle.write("Second")) == [(one, "Second") for one in whole]
-    circle.service.upgrade()
-    assert circle.service.check().ok
-    for one in whole:
-        circle.service.downgrade("-1", packages=one, cascade=True)
-    assert rows(circle.url, "SELECT id, bbb_id FROM t_aaa") == [(1, None)]
+    assert joined() == kept
     circle.is_good()

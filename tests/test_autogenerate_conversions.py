@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 metadata = sa.MetaData()
-sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("x", {}))
+sa.Table("{}", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("x", {}))
 """
 
 #: The old type and the new one, and a value that does not fit into it.
@@ -30,54 +30,58 @@ TOO_LONG = [
 ]
 
 
-def with_row(workshop: Workshop, url: str, old: str, new: str, value: str) -> Any:
-    """Return the service of models with another type than the table has, which has a row."""
-    folder = workshop.package("fooapp", MODELS.format(old), metadata="fooapp.models.metadata")
+def with_rows(workshop: Workshop, url: str, **changes: tuple[str, str, str]) -> Any:
+    """Return the service of models with another type than their table has, which has a row.
+
+    :param changes: by the package, whose table has its name: the old type, the new one, a value
+    """
+    for name, (old, *_) in changes.items():
+        workshop.package(name, MODELS.format(name, old), metadata=f"{name}.models.metadata")
     workshop.service(url).revision("one", autogenerate=True)
     workshop.service(url).upgrade()
-    execute(url, f"INSERT INTO t VALUES (1, {value})")
     workshop.forget()
-    (folder / "models.py").write_text(MODELS.format(new))
+    for name, (_, new, value) in changes.items():
+        execute(url, f"INSERT INTO {name} VALUES (1, {value})")
+        (workshop.root / name / "models.py").write_text(MODELS.format(name, new))
     return workshop.service(url)
 
 
-@pytest.mark.parametrize(("old", "new", "value"), TOO_LONG)
-def test_a_value_that_is_too_long_is_not_cut_off(
-    workshop: Workshop, postgresql_url: str, old: str, new: str, value: str
-) -> None:
-    service = with_row(workshop, postgresql_url, old, new, value)
-    with pytest.raises(NotProven, match=r"too long for type|does not match type") as caught:
-        service.revision("two", autogenerate=True)
-    assert "change such rows before, in the database" in str(caught.value)
-    assert rows(postgresql_url, f"SELECT x = {value} FROM t") == [(True,)]
-    execute(postgresql_url, "UPDATE t SET x = NULL")
-    service.revision("two", autogenerate=True)
+def test_a_value_that_is_too_long_is_not_cut_off(workshop: Workshop, postgresql_url: str) -> None:
+    changes = {f"t{number}": change for number, change in enumerate(TOO_LONG)}
+    service = with_rows(workshop, postgresql_url, **changes)
+    for name, (*_, value) in changes.items():
+        with pytest.raises(NotProven, match=r"too long for type|does not match type") as caught:
+            service.revision("two", packages=name, autogenerate=True)
+        assert "change such rows before, in the database" in str(caught.value), name
+        assert rows(postgresql_url, f"SELECT x = {value} FROM {name}") == [(True,)], name
+        execute(postgresql_url, f"UPDATE {name} SET x = NULL")
+    assert len(service.revision("two", autogenerate=True)) == len(changes)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "value", "converted"),
-    [
-        ("sa.LargeBinary", "sa.Text", r"'a\\b\303\244'::bytea", r"'a\bä'"),
-        ("sa.Text", "sa.LargeBinary", r"'a\bä'", r"'a\\b\303\244'::bytea"),
-        ("sa.String(9)", "sa.LargeBinary", "'abc'", "'abc'::bytea"),
-        ("sa.LargeBinary", "postgresql.JSONB", "'[1]'::bytea", "'[1]'::jsonb"),
-    ],
-)
-def test_texts_and_bytes_become_each_other(
-    workshop: Workshop, postgresql_url: str, old: str, new: str, value: str, converted: str
-) -> None:
-    service = with_row(workshop, postgresql_url, old, new, value)
-    service.revision("two", autogenerate=True)
+#: The old type and the new one, a value, and what becomes of it.
+CONVERTED = {
+    "bytes_to_text": ("sa.LargeBinary", "sa.Text", r"'a\\b\303\244'::bytea", r"'a\bä'"),
+    "text_to_bytes": ("sa.Text", "sa.LargeBinary", r"'a\bä'", r"'a\\b\303\244'::bytea"),
+    "string_to_bytes": ("sa.String(9)", "sa.LargeBinary", "'abc'", "'abc'::bytea"),
+    "bytes_to_json": ("sa.LargeBinary", "postgresql.JSONB", "'[1]'::bytea", "'[1]'::jsonb"),
+}
+
+
+def test_texts_and_bytes_become_each_other(workshop: Workshop, postgresql_url: str) -> None:
+    changes = {name: (old, new, value) for name, (old, new, value, _) in CONVERTED.items()}
+    service = with_rows(workshop, postgresql_url, **changes)
+    assert len(service.revision("two", autogenerate=True)) == len(changes)
     service.upgrade()
-    assert rows(postgresql_url, f"SELECT x = {converted} FROM t") == [(True,)]
-    service.downgrade("-1")
-    assert rows(postgresql_url, f"SELECT x = {value} FROM t") == [(True,)]
+    for name, (*_, converted) in CONVERTED.items():
+        assert rows(postgresql_url, f"SELECT x = {converted} FROM {name}") == [(True,)], name
+    service.downgrade([f"{name}@-1" for name in changes])
+    for name, (*_, value) in changes.items():
+        assert rows(postgresql_url, f"SELECT x = {value} FROM {name}") == [(True,)], name
 
 
 def test_what_has_no_cast_is_converted_by_hand(workshop: Workshop, postgresql_url: str) -> None:
-    service = with_row(
-        workshop, postgresql_url, "postgresql.JSONB", "sa.ARRAY(sa.Integer)", "'[1, 2]'"
-    )
+    change = ("postgresql.JSONB", "sa.ARRAY(sa.Integer)", "'[1, 2]'")
+    service = with_rows(workshop, postgresql_url, t=change)
     with pytest.raises(NotProven, match=r"cannot cast type jsonb to integer\[\]") as caught:
         service.revision("two", autogenerate=True)
     assert "postgresql_using=... in the script" in str(caught.value)
@@ -105,7 +109,7 @@ class Pair(sa.types.UserDefinedType):
 metadata = sa.MetaData()
 sa.event.listen(metadata, "before_create", sa.DDL("CREATE TYPE pair AS (a integer, b integer)"))
 """
-    models = MODELS.replace("metadata = sa.MetaData()", listener).format("Pair()")
+    models = MODELS.replace("metadata = sa.MetaData()", listener).format("t", "Pair()")
     workshop.package("fooapp", models, metadata="fooapp.models.metadata")
     service = workshop.service(postgresql_url)
     with pytest.raises(NotProven, match='type "pair" does not exist') as caught:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
+from runs import execute
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import differences
 from websauna_migrate.facts.fact import Facts
 
-MODELS = """
-import sqlalchemy as sa
-metadata = sa.MetaData()
-sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("m", {}))
-"""
+
+def models(**columns: str) -> str:
+    """Return models of tables with a column of each its own type."""
+    return "import sqlalchemy as sa\nmetadata = sa.MetaData()\n" + "".join(
+        f"sa.Table('{name}', metadata, sa.Column('id', sa.Integer, primary_key=True), "
+        f"sa.Column('m', {column}))\n"
+        for name, column in columns.items()
+    )
 
 
 def facts_of(url: str) -> Facts:
@@ -25,11 +28,10 @@ def facts_of(url: str) -> Facts:
     return found
 
 
-@pytest.mark.parametrize("type_", ["sa.SmallInteger", "sa.BigInteger"])
-def test_not_null_comes_and_goes_with_an_identity(
-    workshop: Workshop, postgresql_url: str, type_: str
-) -> None:
-    plain, numbered = MODELS.format("sa.SmallInteger"), MODELS.format(f"{type_}, sa.Identity()")
+def test_not_null_comes_and_goes_with_an_identity(workshop: Workshop, postgresql_url: str) -> None:
+    types = {"small": "sa.SmallInteger", "big": "sa.BigInteger"}
+    plain = models(**dict.fromkeys(types, "sa.SmallInteger"))
+    numbered = models(**{name: f"{type_}, sa.Identity()" for name, type_ in types.items()})
     path = workshop.package("shop", plain, metadata="shop.models.metadata") / "models.py"
     service = workshop.service(postgresql_url)
     service.revision("one", autogenerate=True)
@@ -48,33 +50,46 @@ def test_not_null_comes_and_goes_with_an_identity(
         service.upgrade()
 
 
-@pytest.mark.parametrize("number", [None, 50, 150])
-@pytest.mark.parametrize(
-    "options", ["start=100, minvalue=100, maxvalue=200", "start=-1, increment=-1, maxvalue=-1"]
-)
+RISING = "start=100, minvalue=100, maxvalue=200"
+FALLING = "start=-1, increment=-1, maxvalue=-1"
+
+#: By the table: the options of its identity, what its sequence stands at, and the next number.
+RANGES = {
+    "rising": (RISING, None, 100),
+    "rising_below": (RISING, 50, 100),
+    "rising_inside": (RISING, 150, 151),
+    "falling": (FALLING, None, -1),
+    "falling_above": (FALLING, 50, -1),
+    "falling_far_above": (FALLING, 150, -1),
+}
+
+
 def test_a_sequence_that_is_outside_of_its_new_range_begins_anew(
-    workshop: Workshop, postgresql_url: str, options: str, number: int | None
+    workshop: Workshop, postgresql_url: str
 ) -> None:
-    plain, other = (MODELS.format(f"sa.Integer, sa.Identity({one})") for one in ("", options))
+    plain = models(**dict.fromkeys(RANGES, "sa.Integer, sa.Identity()"))
     path = workshop.package("shop", plain, metadata="shop.models.metadata") / "models.py"
     service = workshop.service(postgresql_url)
     service.revision("one", autogenerate=True)
     service.upgrade()
-    engine = sa.create_engine(postgresql_url)
-    with engine.begin() as connection:
+    for name, (_, number, _) in RANGES.items():
         if number is not None:
-            connection.exec_driver_sql(f"SELECT setval('t_m_seq', {number})")
-    path.write_text(other)
+            execute(postgresql_url, f"SELECT setval('{name}_m_seq', {number})")
+    path.write_text(models(**{n: f"sa.Integer, sa.Identity({r[0]})" for n, r in RANGES.items()}))
     workshop.forget()
     service = workshop.service(postgresql_url)
     (script,) = service.revision("more", autogenerate=True)
     assert script.proof is not None
     service.upgrade()
     assert service.check().problems == ()
-    begins = 100 if options.startswith("start=100") else -1
-    goes_on = number == 150 and begins == 100
+    engine = sa.create_engine(postgresql_url)
     with engine.connect() as connection:
-        found = connection.exec_driver_sql("INSERT INTO t DEFAULT VALUES RETURNING m").scalar()
+        found = {
+            name: connection.exec_driver_sql(
+                f"INSERT INTO {name} DEFAULT VALUES RETURNING m"
+            ).scalar()
+            for name in RANGES
+        }
     engine.dispose()
-    assert found == (151 if goes_on else begins)
+    assert found == {name: expected for name, (*_, expected) in RANGES.items()}
     service.downgrade("-1")

@@ -5,9 +5,9 @@ So does it those that name the default schema.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
@@ -42,39 +42,57 @@ def types_of(url: str) -> Mapping[str, str]:
     return dict(map(tuple, rows))
 
 
-@pytest.mark.parametrize(
-    ("first", "then", "words"),
-    [
-        (NONE, TWO, "add type kind"),
-        (TWO, NONE, "remove type kind"),
-        (TWO, THREE, "change type kind"),
-        (THREE, TWO, "change type kind"),
-        (TWO, USED, "add column things.kind"),
-        (USED, TWO, "remove column things.kind"),
-        (NONE, PUBLIC.format('"a"'), "add column things.kind"),
-        (PUBLIC.format('"a"'), PUBLIC.format('"c", "a"'), "change type kind"),
-        (NONE, DOMAIN.format(5), "add type small"),
-        (DOMAIN.format(5), DOMAIN.format(6), "small"),
-        (DOMAIN.format(5), NONE, "remove type small"),
-    ],
+#: What models have before and behind, and words of what ``check`` says in between.
+CASES = dict(
+    enumerate(
+        [
+            (NONE, TWO, "add type kind"),
+            (TWO, NONE, "remove type kind"),
+            (TWO, THREE, "change type kind"),
+            (THREE, TWO, "change type kind"),
+            (TWO, USED, "add column things.kind"),
+            (USED, TWO, "remove column things.kind"),
+            (NONE, PUBLIC.format('"a"'), "add column things.kind"),
+            (PUBLIC.format('"a"'), PUBLIC.format('"c", "a"'), "change type kind"),
+            (NONE, DOMAIN.format(5), "add type small"),
+            (DOMAIN.format(5), DOMAIN.format(6), "small"),
+            (DOMAIN.format(5), NONE, "remove type small"),
+        ]
+    )
 )
-def test_there_and_back(
-    workshop: Workshop, postgresql_url: str, first: str, then: str, words: str
-) -> None:
+
+
+def of_case(case: int, source: str) -> str:
+    """Return a source with the names of a case of its own."""
+    return re.sub("things|kind|small", rf"\g<0>_{case}", source)
+
+
+def test_there_and_back(workshop: Workshop, postgresql_url: str) -> None:
     found = []
-    folder = workshop.package("shop", MODELS.format(first), metadata="shop.models.metadata")
-    for models in (first, then):
-        (folder / "models.py").write_text(MODELS.format(models))
+    packages = [f"shop_{case}" for case in CASES]
+    for name in packages:
+        workshop.package(name, "", metadata=f"{name}.models.metadata")
+    for state in (0, 1):
+        for case, texts in CASES.items():
+            models = workshop.root / f"shop_{case}" / "models.py"
+            models.write_text(of_case(case, MODELS.format(texts[state])))
         workshop.forget()
         service = workshop.service(postgresql_url)
-        if models is then:
-            assert any(words in one.message for one in service.check().problems)
-        service.revision("more", autogenerate=True)
+        if state:
+            told = [one.message for one in service.check().problems]
+            for case, (*_, words) in CASES.items():
+                start = f'Package "shop_{case}": '
+                said = [one for one in told if one.startswith(start)]
+                assert any(of_case(case, words) in one for one in said), (case, said)
+        assert len(service.revision("more", autogenerate=True)) == len(CASES)
         service.upgrade()
         assert service.check().problems == ()
         found.append(types_of(postgresql_url))
-    assert (found[0] == found[1]) == (words.endswith("column things.kind") and TWO in first)
-    service.downgrade("-1")
+    for case, (first, _, words) in CASES.items():
+        before, behind = ({n: t for n, t in one.items() if n.endswith(f"_{case}")} for one in found)
+        stays = words.endswith("column things.kind") and TWO in first
+        assert (before == behind) == stays, case
+    service.downgrade([f"{name}@-1" for name in packages])
     assert types_of(postgresql_url) == found[0]
 
 

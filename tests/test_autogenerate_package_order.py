@@ -10,7 +10,7 @@ import pytest
 
 from apps import Workshop
 from runs import tables
-from test_autogenerate_circles import MOOD, Circle, key, typed
+from test_autogenerate_circles import MOOD, Circle, by_case, key, named, together, typed
 
 N = "sa.Column('n', sa.Integer, unique=True),"
 
@@ -20,7 +20,7 @@ def circle(workshop: Workshop, database_url: str) -> Circle:
     return Circle(workshop, database_url)
 
 
-TO_N = "sa.Column('x', sa.Integer), sa.ForeignKeyConstraint(['x'], ['t_aaa.n'], name='fk_x'),"
+TO_N = "sa.Column('x', sa.Integer), sa.ForeignKeyConstraint(['x'], ['t_aaa.n'], name='fk_bbb'),"
 
 
 def second(name: str, columns: str = "") -> str:
@@ -33,45 +33,50 @@ def second(name: str, columns: str = "") -> str:
 
 #: What each package has at first; what ``bbb`` has then; what ``aaa`` has at last; what
 #: ``revision`` is told besides.
-CASES: dict[str, tuple[dict[str, str], str, str, dict[str, Any]]] = {
+CASES: dict[str, tuple[dict[str, str], str, str, dict[str, str]]] = {
     "column": ({"aaa": N, "bbb": TO_N}, "sa.Column('x', sa.Integer),", "", {}),
-    "column of key": ({"aaa": N, "bbb": TO_N}, "", "", {}),
-    "table of key": ({"aaa": N, "bbb": second("bbb", TO_N)}, "", "", {}),
+    "column_of_key": ({"aaa": N, "bbb": TO_N}, "", "", {}),
+    "table_of_key": ({"aaa": N, "bbb": second("bbb", TO_N)}, "", "", {}),
     "unique": ({"aaa": N, "bbb": TO_N}, "", "sa.Column('n', sa.Integer),", {}),
     "type": ({"aaa": N, "bbb": TO_N}, "", "sa.Column('n', sa.String(9), unique=True),", {}),
     "table": ({"aaa": second("aaa"), "bbb": key("second_aaa")}, "", "", {}),
-    "renamed column": (
+    "renamed_column": (
         {"aaa": N, "bbb": TO_N},
         "",
         "sa.Column('m', sa.Integer, unique=True),",
-        {"rename_columns": ["t_aaa.n:m"]},
+        {"rename_columns": "t_aaa.n:m"},
     ),
-    "renamed table": (
+    "renamed_table": (
         {"aaa": second("aaa"), "bbb": key("second_aaa")},
         "",
-        second("aaa").replace("t_second_aaa", "t_third"),
-        {"rename_tables": ["t_second_aaa:t_third"]},
+        second("aaa").replace("t_second_aaa", "t_third_aaa"),
+        {"rename_tables": "t_second_aaa:t_third_aaa"},
     ),
 }
 
 
-@pytest.mark.parametrize("case", list(CASES))
-def test_what_was_let_go_of_goes(circle: Circle, case: str) -> None:
-    first, without, last, options = CASES[case]
-    circle.models(first)
+def test_what_was_let_go_of_goes(circle: Circle) -> None:
+    users, owners = ([f"{case}_{name}" for case in CASES] for name in ("bbb", "aaa"))
+    second_of = {name: {case: [(name, "Second")] for case in CASES} for name in ("aaa", "bbb")}
+    circle.models(together({case: first for case, (first, *_) in CASES.items()}))
     circle.write()
     circle.service.upgrade()
-    circle.models({"bbb": without})
-    assert circle.write("Second", packages="bbb", allow_drops=True) == [("bbb", "Second")]
+    circle.models(together({case: {"bbb": without} for case, (_, without, *_) in CASES.items()}))
+    found = circle.write("Second", packages=users, allow_drops=True)
+    assert by_case(found) == second_of["bbb"]
     circle.service.upgrade()
-    circle.models({"aaa": last})
-    found = circle.write("Second", packages="aaa", allow_drops=True, **options)
-    assert found == [("aaa", "Second")]
+    circle.models(together({case: {"aaa": last} for case, (*_, last, _) in CASES.items()}))
+    renames: dict[str, list[str]] = {}
+    for case, (*_, options) in CASES.items():
+        for option, value in options.items():
+            renames.setdefault(option, []).append(named(case, value))
+    found = circle.write("Second", packages=owners, allow_drops=True, **renames)
+    assert by_case(found) == second_of["aaa"]
     heads = {one.package: one for one in circle.service.heads()}
-    assert heads["aaa"].requires == (f"bbb@{heads['bbb'].id}",)
-    circle.is_good()
-    circle.service.upgrade(packages="aaa")
-    circle.service.upgrade()
+    assert {case: heads[f"{case}_aaa"].requires for case in CASES} == {
+        case: (f"{case}_bbb@{heads[f'{case}_bbb'].id}",) for case in CASES
+    }
+    circle.is_good(first=owners)
     assert circle.service.check(fresh=True).ok
 
 
