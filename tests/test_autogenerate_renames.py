@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +86,20 @@ def names(url: str, table: str) -> set[str]:
         engine.dispose()
 
 
+#: A row of each table.
+FILL = (
+    "INSERT INTO parents (id) VALUES (7)",
+    "INSERT INTO offers (id, title, code, parent_id) VALUES (1, 'A title', 'x', 7)",
+    "INSERT INTO lines (id, offer_id) VALUES (3, 1)",
+)
+
+
 @pytest.fixture
 def filled(workshop: Workshop, database_url: str) -> str:
     service = models(workshop, database_url, BEFORE)
     service.revision("one", autogenerate=True)
     service.upgrade()
-    for statement in (
-        "INSERT INTO parents (id) VALUES (7)",
-        "INSERT INTO offers (id, title, code, parent_id) VALUES (1, 'A title', 'x', 7)",
-        "INSERT INTO lines (id, offer_id) VALUES (3, 1)",
-    ):
+    for statement in FILL:
         rows(database_url, statement.replace("lines", sa_quote(database_url, "lines")))
     return database_url
 
@@ -105,38 +111,81 @@ def sa_quote(url: str, name: str) -> str:
 COLUMNS = ("offers.title:headline", "offers.code:sku", "offers.parent_id:above_id")
 
 
-@pytest.mark.parametrize("kind", ["columns", "table", "both"])
-def test_a_rename_keeps_the_rows(workshop: Workshop, filled: str, kind: str) -> None:
-    table, columns = kind != "columns", kind != "table"
-    before = {name: names(filled, name) for name in ("offers", "lines")}
-    service = models(workshop, filled, renamed(BEFORE, table, columns))
-    (script,) = service.revision(
+def of_kind(kind: str, source: str) -> str:
+    """Return models or names with tables of a kind's own."""
+    return re.sub(r"\b(parents|offers|lines|deals)\b", rf"{kind}_\1", source)
+
+
+def with_more(source: str) -> str:
+    """Return models with other changes besides a rename."""
+    source = source.replace("String(40), nullable=False", "String(80)")
+    return source.replace("class Line(", "    more = sa.Column(sa.Integer)\n    class Line(")
+
+
+#: What each package has behind: a table, columns, both, or both with other changes.
+KINDS = {
+    "columns": renamed(BEFORE, columns=True),
+    "table": renamed(BEFORE, table=True),
+    "both": renamed(BEFORE, True, True),
+    "more": with_more(renamed(BEFORE, True, True)),
+}
+
+
+def test_a_rename_keeps_the_rows(workshop: Workshop, database_url: str) -> None:
+    def site(**sources: str) -> Any:
+        for kind, source in sources.items():
+            path = workshop.root / kind / "models.py"
+            if not path.exists():
+                workshop.package(kind, "", metadata=f"{kind}.models.Base")
+            path.write_text(of_kind(kind, textwrap.dedent(source)))
+        workshop.forget()
+        return workshop.service(database_url)
+
+    def fetch(columns: str, table: str) -> list[tuple[Any, ...]]:
+        return rows(database_url, f"SELECT {columns} FROM {table}")
+
+    first = site(**dict.fromkeys(KINDS, BEFORE))
+    first.revision("one", autogenerate=True, prove="off")
+    first.upgrade()
+    before = {}
+    for kind in KINDS:
+        for statement in FILL:
+            rows(database_url, of_kind(kind, statement))
+        for name in ("offers", "lines"):
+            before[kind, name] = names(database_url, f"{kind}_{name}")
+    service = site(**KINDS)
+    scripts = service.revision(
         "two",
         autogenerate=True,
-        rename_tables=["offers:deals"] if table else [],
-        rename_columns=COLUMNS if columns else [],
+        rename_tables=[of_kind(kind, "offers:deals") for kind in KINDS if kind != "columns"],
+        rename_columns=[of_kind(kind, one) for kind in KINDS if kind != "table" for one in COLUMNS],
     )
-    print(Path(script.path).read_text())
-    assert script.warnings == ()
-    new = "deals" if table else "offers"
-    title, code, parent = (
-        ("headline", "sku", "above_id") if columns else ("title", "code", "parent_id")
-    )
-    for _ in range(2):
+    assert {one.package: one.warnings for one in scripts} == dict.fromkeys(KINDS, ())
+    row = (1, "A title", "x", 7)
+    for again in (False, True):
         service.upgrade()
-        assert rows(filled, f"SELECT id, {title}, {code}, {parent} FROM {new}") == [
-            (1, "A title", "x", 7)
-        ]
-        assert service.check(packages="shop").problems == ()
-        assert service.revision("three", autogenerate=True) == ()
-        assert {f"ix_{new}_{title}", f"uq_{new}_{code}", f"ck_{new}_{title}"} <= names(filled, new)
-        assert f"fk_{new}_{parent}_parents" in names(filled, new)
-        assert f"fk_lines_offer_id_{new}" in names(filled, "lines")
-        service.downgrade("-1")
-        assert rows(filled, "SELECT id, title, code, parent_id FROM offers") == [
-            (1, "A title", "x", 7)
-        ]
-        assert {name: names(filled, name) for name in ("offers", "lines")} == before
+        assert service.check().problems == ()
+        if not again:
+            assert service.revision("three", autogenerate=True) == ()
+        for kind in KINDS:
+            new = f"{kind}_{'offers' if kind == 'columns' else 'deals'}"
+            title, code, parent = (
+                ("title", "code", "parent_id")
+                if kind == "table"
+                else ("headline", "sku", "above_id")
+            )
+            assert fetch(f"id, {title}, {code}, {parent}", new) == [row], kind
+            found = names(database_url, new)
+            assert {f"ix_{new}_{title}", f"uq_{new}_{code}", f"ck_{new}_{title}"} <= found
+            assert f"fk_{new}_{parent}_{kind}_parents" in found
+            keys = names(database_url, f"{kind}_lines")
+            assert f"fk_{kind}_lines_offer_id_{new}" in keys
+        assert fetch("more", "more_deals") == [(None,)]
+        service.downgrade([f"{kind}@-1" for kind in KINDS])
+        for kind in KINDS:
+            assert fetch("id, title, code, parent_id", f"{kind}_offers") == [row], kind
+        found_again = {(kind, name): names(database_url, f"{kind}_{name}") for kind, name in before}
+        assert found_again == before
 
 
 def test_an_index_keeps_its_condition_where_its_table_is_renamed(
@@ -156,20 +205,6 @@ def test_an_index_keeps_its_condition_where_its_table_is_renamed(
     service.upgrade()
     ((text,),) = rows(sqlite_url, "SELECT sql FROM sqlite_master WHERE name = 'ix_deals_good'")
     assert text.endswith("ON deals (sku) WHERE headline != 'bad'")
-
-
-def test_a_rename_may_come_with_other_changes(workshop: Workshop, filled: str) -> None:
-    source = renamed(BEFORE, True, True).replace("String(40), nullable=False", "String(80)")
-    source = source.replace("class Line(", "    more = sa.Column(sa.Integer)\n    class Line(")
-    service = models(workshop, filled, source)
-    service.revision(
-        "two", autogenerate=True, rename_tables=["offers:deals"], rename_columns=COLUMNS
-    )
-    service.upgrade()
-    assert service.check(packages="shop").problems == ()
-    assert rows(filled, "SELECT headline, more FROM deals") == [("A title", None)]
-    service.downgrade("-1")
-    assert rows(filled, "SELECT title FROM offers") == [("A title",)]
 
 
 ENUM = """
@@ -259,90 +294,95 @@ def test_who_can_be_asked_decides(workshop: Workshop, filled: str) -> None:
     assert rows(filled, "SELECT headline, sku FROM offers") == [("A title", None)]
 
 
-@pytest.mark.parametrize(
-    ("tables", "columns", "message"),
-    [
-        (["offers"], [], "write --rename-table old:new, or schema.old:new."),
-        ([], ["title:headline"], "write --rename-column table.old:new, or schema.table.old:new."),
-        (["gone:deals"], [], 'the database has no table "gone".'),
-        (["offers:parents"], [], 'the database has a table "parents" already.'),
-        (["parents:deals"], [], 'the models still have the table "parents".'),
-        (["offers:nothing"], [], "no model of the packages that get a revision has the new name."),
-        (
-            ["offers:deals"],
-            ["deals.nothing:title"],
-            'the table "offers" must have the column "nothing" and not "title".',
-        ),
-    ],
+#: Tables and columns as they are renamed, and how the refusal ends.
+REFUSED: tuple[tuple[list[str], list[str], str], ...] = (
+    (["offers"], [], "write --rename-table old:new, or schema.old:new."),
+    ([], ["title:headline"], "write --rename-column table.old:new, or schema.table.old:new."),
+    (["gone:deals"], [], 'the database has no table "gone".'),
+    (["offers:parents"], [], 'the database has a table "parents" already.'),
+    (["parents:deals"], [], 'the models still have the table "parents".'),
+    (["offers:nothing"], [], "no model of the packages that get a revision has the new name."),
+    (
+        ["offers:deals"],
+        ["deals.nothing:title"],
+        'the table "offers" must have the column "nothing" and not "title".',
+    ),
 )
-def test_a_rename_that_cannot_be_is_refused(
-    workshop: Workshop, sqlite_url: str, tables: list[str], columns: list[str], message: str
-) -> None:
+
+
+def test_a_rename_that_cannot_be_is_refused(workshop: Workshop, sqlite_url: str) -> None:
     service = models(workshop, sqlite_url, BEFORE)
-    service.revision("one", autogenerate=True)
+    service.revision("one", autogenerate=True, prove="off")
     service.upgrade()
     service = models(workshop, sqlite_url, renamed(BEFORE, table=True))
     before = sorted(workshop.root.rglob("*.py"))
-    with pytest.raises(UsageError) as caught:
-        service.revision("two", autogenerate=True, rename_tables=tables, rename_columns=columns)
-    assert str(caught.value).endswith(message)
-    assert sorted(workshop.root.rglob("*.py")) == before
+    for tables, columns, message in REFUSED:
+        with pytest.raises(UsageError) as caught:
+            service.revision("two", autogenerate=True, rename_tables=tables, rename_columns=columns)
+        assert str(caught.value).endswith(message)
+        assert sorted(workshop.root.rglob("*.py")) == before, message
 
 
 THEIRS = """
 import sqlalchemy as sa
 metadata = sa.MetaData({convention})
-sa.Table("{table}", metadata, sa.Column("{key}", sa.Integer, primary_key=True),
-         info={{"package": "park"}})
+sa.Table("{table}_{site}", metadata, sa.Column("{key}", sa.Integer, primary_key=True),
+         info={{"package": "park_{site}"}})
 """
 CONVENTION = (
     'naming_convention={"fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s"}'
 )
 OURS = """
 import sqlalchemy as sa
-from park.models import metadata
-sa.Table("keepers", metadata, sa.Column("id", sa.Integer, primary_key=True),
-         sa.Column("ward", sa.ForeignKey("{table}.{key}")), info={{"package": "app"}})
+from park_{site}.models import metadata
+sa.Table("keepers_{site}", metadata, sa.Column("id", sa.Integer, primary_key=True),
+         sa.Column("ward", sa.ForeignKey("{table}_{site}.{key}")),
+         info={{"package": "app_{site}"}})
 """
 
 
-@pytest.mark.parametrize("convention", ["", CONVENTION])
-def test_a_key_of_another_package_follows_a_rename(
-    workshop: Workshop, database_url: str, convention: str
-) -> None:
-    kinds = {
-        name: workshop.package(name, "", metadata="park.models.metadata")
-        for name in ("park", "app")
-    }
+#: The convention of the names, by the pair of packages.
+CONVENTIONS = {"plain": "", "named": CONVENTION}
+
+
+def test_a_key_of_another_package_follows_a_rename(workshop: Workshop, database_url: str) -> None:
+    for site in CONVENTIONS:
+        for name in (f"park_{site}", f"app_{site}"):
+            workshop.package(name, "", metadata=f"park_{site}.models.metadata")
+        (workshop.root / f"app_{site}" / "__init__.py").write_text(
+            f"import app_{site}.models\n\ndef includeme(config):\n"
+            f"    config.add_migration_package(metadata='park_{site}.models.metadata')\n"
+        )
 
     def service(table: str, key: str) -> Any:
-        text = THEIRS.format(convention=convention, table=table, key=key)
-        (kinds["park"] / "models.py").write_text(text)
-        (kinds["app"] / "models.py").write_text(OURS.format(table=table, key=key))
-        (kinds["app"] / "__init__.py").write_text(
-            "import app.models\n\ndef includeme(config):\n"
-            "    config.add_migration_package(metadata='park.models.metadata')\n"
-        )
+        for site, convention in CONVENTIONS.items():
+            words = {"site": site, "convention": convention, "table": table, "key": key}
+            for name, text in (("park", THEIRS), ("app", OURS)):
+                path = workshop.root / f"{name}_{site}" / "models.py"
+                path.write_text(text.format(**words))
         workshop.forget()
         return workshop.service(database_url)
 
     first = service("animals", "id")
-    first.revision("one", autogenerate=True)
+    first.revision("one", autogenerate=True, prove="off")
     first.upgrade()
-    rows(database_url, "INSERT INTO animals VALUES (1)")
-    rows(database_url, "INSERT INTO keepers VALUES (2, 1)")
-    before = names(database_url, "keepers")
+    for site in CONVENTIONS:
+        rows(database_url, f"INSERT INTO animals_{site} VALUES (1)")
+        rows(database_url, f"INSERT INTO keepers_{site} VALUES (2, 1)")
+    before = {site: names(database_url, f"keepers_{site}") for site in CONVENTIONS}
     second = service("beasts", "number")
     second.revision(
         "two",
         autogenerate=True,
-        rename_tables=["animals:beasts"],
-        rename_columns=["beasts.id:number"],
+        rename_tables=[f"animals_{site}:beasts_{site}" for site in CONVENTIONS],
+        rename_columns=[f"beasts_{site}.id:number" for site in CONVENTIONS],
     )
     for _ in range(2):
         second.upgrade()
         assert second.check().problems == ()
-        assert rows(database_url, "SELECT id, ward FROM keepers") == [(2, 1)]
-        second.downgrade(["park@-1"], cascade=True)
-        assert names(database_url, "keepers") == before
-        assert rows(database_url, "SELECT id FROM animals") == [(1,)]
+        for site in CONVENTIONS:
+            assert rows(database_url, f"SELECT id, ward FROM keepers_{site}") == [(2, 1)], site
+        second.downgrade([f"park_{site}@-1" for site in CONVENTIONS], cascade=True)
+        assert {site: names(database_url, f"keepers_{site}") for site in CONVENTIONS} == before
+        for site in CONVENTIONS:
+            assert rows(database_url, f"SELECT id FROM animals_{site}") == [(1,)], site
