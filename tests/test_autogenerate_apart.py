@@ -96,7 +96,8 @@ def test_a_key_requires_what_made_its_target_fit(circle: Circle) -> None:
     circle.write()
     circle.service.upgrade()
     give("aaa", "sa.Column('n', {}),")
-    circle.write("Second", packages=[named(case, "aaa") for case in FITTING])
+    found = circle.write("Second", packages=[named(case, "aaa") for case in FITTING])
+    assert by_case(found) == {case: [("aaa", "Second")] for case in FITTING}
     circle.service.upgrade()
     give("bbb", "sa.Column('n', sa.ForeignKey('t_aaa.n')),")
     circle.write("Second", packages=[named(case, "bbb") for case in FITTING])
