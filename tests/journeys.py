@@ -44,8 +44,10 @@ def walk(
 ) -> list[Any]:
     """Lead the models of a package "shop" through their states, and databases behind them.
 
-    For each state a script is written on the author's database. Each database takes it, gives it
-    back and has the state before then, takes it again and has the state.
+    For each state a script is written on the author's database, and proven there. Each other
+    database takes it, gives it back and has the state before then, takes it again and has the
+    state. The author's own one takes it and has the state: the proof compares all that it has
+    before the upgrade and behind the downgrade, where it is not in a scratch database.
 
     :param author: URL of the database on which scripts are written, one of the others
     :param states: texts of the models
@@ -59,6 +61,8 @@ def walk(
         (folder / "models.py").write_text(state)
         workshop.forget()
 
+    proven = {author} - {url for url in urls if url.startswith(("mysql", "mariadb"))}
+    others = [url for url in urls if url not in proven]
     written = []
     for number, state in enumerate(states):
         says(state)
@@ -66,14 +70,14 @@ def walk(
             "next", autogenerate=True, allow_drops=True, **(options or {}).get(number, {})
         )
         written.append(made)
-        for url in urls:
+        for url in others:
             site = workshop.service(url)
             site.upgrade()
             site.downgrade("shop@-1")
         if number:
             says(states[number - 1])
             with without(workshop, made.path):
-                for url in urls:
+                for url in others:
                     assert workshop.service(url).check().problems == ()
             says(state)
         for url in urls:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from apps import THING, Workshop
-from projects import Project
+from apps import THING, Typed, Workshop
+from projects import LOGGING, Project
 from runs import engine_of, execute, tables, transaction_on
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.scratch_databases import PREFIX
@@ -42,15 +44,45 @@ PROVED = "Proved: upgrade, downgrade, upgrade "
 
 
 class Site:
-    """An application, and a look at all that its database has."""
+    """An application, and a look at all that its database has.
 
-    def __init__(self, project: Project) -> None:
+    :param in_process: whether commands are typed in this process; a process of its own is for what
+        an application changes for all of them
+    """
+
+    def __init__(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch, *, in_process: bool = True
+    ) -> None:
         self.project = project
+        self.in_process = in_process
+        self.workshop = Workshop(project.root)
+        self.workshop.names += ["fooapp", "addon"]
         self.url = project.url
         self.product = make_url(self.url).get_backend_name()
         #: Where files are made; other tests have scratch places at the same time.
         self.temporary = project.root / "tmp"
         self.temporary.mkdir()
+        if in_process:
+            monkeypatch.syspath_prepend(str(project.root))
+            monkeypatch.chdir(project.root)
+            monkeypatch.setattr(tempfile, "tempdir", str(self.temporary))
+
+    def ws(self, *words: str, ok: bool = True) -> Typed:
+        """Run ``ws-alembic``.
+
+        :param ok: whether it must go well
+        """
+        if not self.in_process:
+            done = self.project.ws(*words, ok=ok, TMPDIR=str(self.temporary))
+            return Typed(done.returncode, done.stdout, done.stderr)
+        ini = self.project.root / "development.ini"
+        # The log of this process is the test session's.
+        ini.write_text(ini.read_text().replace(LOGGING, ""))
+        importlib.invalidate_caches()
+        typed = self.workshop.ws(ini, *words)
+        assert (typed.status == 0) == ok, typed
+        assert "Traceback" not in typed.err, typed
+        return typed
 
     @property
     def path(self) -> Path | None:
@@ -102,15 +134,15 @@ class Site:
         """
         before, scripts = self.state(), self.scripts()
         command = ["revision", "--autogenerate", "-m", "new", *words]
-        done = self.project.ws(*command, ok=ok, TMPDIR=str(self.temporary))
+        done = self.ws(*command, ok=ok)
         assert self.state() == before
         assert self.scratch_places() == []
         if not ok:
             assert self.scripts() == scripts
-            assert done.stdout == ""
-            assert "No script was kept: " in done.stderr
-            assert "Nothing was changed in the database. " in done.stderr
-        return done.stderr
+            assert done.out == ""
+            assert "No script was kept: " in done.err
+            assert "Nothing was changed in the database. " in done.err
+        return done.err
 
     def newest(self) -> str:
         """Return the text of the script that was written last."""
@@ -119,8 +151,8 @@ class Site:
     def grown(self, models: str = USERS) -> None:
         """Apply some models' script, and give their tables two rows."""
         self.project.models(models)
-        self.revision()
-        self.project.ws("upgrade")
+        self.revision("--no-prove")
+        self.ws("upgrade")
         execute(self.url, "INSERT INTO users (id, name) VALUES (1, 'a')")
         execute(self.url, "INSERT INTO users (id, name) VALUES (2, 'a')")
 
@@ -130,21 +162,26 @@ class Site:
 
 
 @pytest.fixture
-def site(database_url: str, make_project: Any) -> Site:
-    return Site(make_project(database_url))
+def site(database_url: str, make_project: Any, monkeypatch: pytest.MonkeyPatch) -> Site:
+    return Site(make_project(database_url), monkeypatch)
 
 
 @pytest.fixture
-def transactional(transactional_database_url: str, make_project: Any) -> Site:
-    return Site(make_project(transactional_database_url))
+def transactional(
+    transactional_database_url: str, make_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> Site:
+    return Site(make_project(transactional_database_url), monkeypatch)
 
 
 @pytest.fixture
-def postgresql(postgresql_url: str, make_project: Any) -> Site:
-    return Site(make_project(postgresql_url))
+def postgresql(postgresql_url: str, make_project: Any, monkeypatch: pytest.MonkeyPatch) -> Site:
+    return Site(make_project(postgresql_url), monkeypatch)
 
 
-def test_a_good_script_is_proven(site: Site) -> None:
+def test_a_good_script_is_proven(
+    database_url: str, make_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(make_project(database_url), monkeypatch, in_process=False)
     where = {
         "sqlite": "on sqlite",
         "postgresql": "on postgresql",
@@ -153,11 +190,11 @@ def test_a_good_script_is_proven(site: Site) -> None:
     }[site.product]
     site.project.models(USERS)
     assert PROVED + where in site.revision()
-    site.project.ws("upgrade")
+    site.ws("upgrade")
     site.project.models(USERS + "    age: Mapped[Optional[int]] = mapped_column(sa.Integer)\n")
     assert PROVED + where in site.revision()
-    site.project.ws("upgrade")
-    site.project.ws("check")
+    site.ws("upgrade")
+    site.ws("check")
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
@@ -238,8 +275,8 @@ def test_a_script_can_be_kept_and_is_marked(site: Site) -> None:
     script = site.newest()
     assert "\nproven = False\n" in script and "# The proof of this script failed:\n" in script
     execute(site.url, "UPDATE users SET name = 'b' WHERE id = 2")
-    site.project.ws("upgrade")
-    site.project.ws("check")
+    site.ws("upgrade")
+    site.ws("check")
 
 
 def test_a_proof_can_be_left_out(site: Site) -> None:
@@ -259,8 +296,8 @@ def test_a_proof_can_be_left_out(site: Site) -> None:
 def test_the_setting_is_understood_or_refused(transactional: Site) -> None:
     transactional.project.models(USERS)
     transactional.project.ini("websauna_migrate.prove = perhaps")
-    done = transactional.project.ws("revision", "--autogenerate", ok=False)
-    assert 'must be "on", "off" or "scratch"' in done.stderr
+    done = transactional.ws("revision", "--autogenerate", ok=False)
+    assert 'must be "on", "off" or "scratch"' in done.err
     transactional.project.ini("websauna_migrate.prove = scratch")
     assert "in a scratch database" in transactional.revision()
 
@@ -277,8 +314,10 @@ def test_a_scratch_database_is_as_good(site: Site) -> None:
     assert 'column "age" is behind the downgrade, not before the upgrade' in said
 
 
-def test_the_file_of_a_new_sqlite_database_is_not_made(sqlite_url: str, make_project: Any) -> None:
-    site = Site(make_project(sqlite_url))
+def test_the_file_of_a_new_sqlite_database_is_not_made(
+    sqlite_url: str, make_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(make_project(sqlite_url), monkeypatch)
     site.project.models(USERS)
     assert f"{PROVED}on sqlite" in site.revision()
     assert site.path is not None and not site.path.exists()
@@ -290,9 +329,10 @@ def test_the_file_of_a_new_sqlite_database_is_not_made(sqlite_url: str, make_pro
 
 
 def test_rows_survive_a_rebuild_that_foreign_keys_point_at(
-    sqlite_url: str, make_project: Any
+    sqlite_url: str, make_project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = Site(make_project(sqlite_url))
+    # It listens to the engines of its whole process.
+    site = Site(make_project(sqlite_url), monkeypatch, in_process=False)
     post = """
 class Post(Base):
     __tablename__ = "posts"
@@ -309,7 +349,7 @@ def switch_on(connection, record):
 """
     site.project.models(USERS + post, top)
     site.revision()
-    site.project.ws("upgrade")
+    site.ws("upgrade")
     execute(site.url, "INSERT INTO users VALUES (1, 'a')", "INSERT INTO posts VALUES (1, 1)")
     site.project.models(USERS.replace("String(20)", "String(30)") + post, top)
     assert PROVED in site.revision()
@@ -339,8 +379,8 @@ def test_an_index_that_is_made_concurrently(postgresql: Site) -> None:
     (site.project.folder / "alembic" / "script.py.mako").write_text(template)
     assert "in a scratch database of postgresql" in site.revision()
     assert "postgresql_concurrently=True" in site.newest()
-    site.project.ws("upgrade")
-    site.project.ws("check")
+    site.ws("upgrade")
+    site.ws("check")
 
 
 def test_an_enum_value_that_the_same_script_uses(postgresql: Site) -> None:
@@ -349,8 +389,8 @@ def test_an_enum_value_that_the_same_script_uses(postgresql: Site) -> None:
     site.grown(models.format('"a", "b"', "a"))
     site.project.models(models.format('"a", "b", "c"', "c"))
     assert PROVED in site.revision()
-    site.project.ws("upgrade")
-    site.project.ws("check")
+    site.ws("upgrade")
+    site.ws("check")
 
 
 def test_a_value_is_added_and_used_by_hand(postgresql: Site) -> None:
@@ -364,18 +404,21 @@ def test_a_value_is_added_and_used_by_hand(postgresql: Site) -> None:
     assert "unsafe use of new value" in said
 
 
-def test_a_lock_of_the_application_is_not_waited_for(postgresql: Site) -> None:
-    site = postgresql
+def test_a_lock_of_the_application_is_not_waited_for(
+    postgresql_url: str, make_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of a lock that its own thread holds, a process says something else.
+    site = Site(make_project(postgresql_url), monkeypatch, in_process=False)
     site.grown()
     site.project.models(USERS + "    age: Mapped[Optional[int]] = mapped_column(sa.Integer)\n")
     with transaction_on(site.url, "SELECT * FROM users"):
-        done = site.project.ws("revision", "--autogenerate", ok=False)
-        assert done.returncode == 4
-        assert "a lock was not free within " in done.stderr and "held by " in done.stderr
-        assert "or prove the script in a scratch database: --scratch" in done.stderr
+        done = site.ws("revision", "--autogenerate", ok=False)
+        assert done.status == 4
+        assert "a lock was not free within " in done.err and "held by " in done.err
+        assert "or prove the script in a scratch database: --scratch" in done.err
         assert (
             f"{PROVED}in a scratch database"
-            in site.project.ws("revision", "--autogenerate", "--scratch").stderr
+            in site.ws("revision", "--autogenerate", "--scratch").err
         )
 
 
@@ -453,17 +496,17 @@ def test_scripts_of_two_packages_are_proven_together(site: Site) -> None:
 
     def all_packages(ok: bool = True) -> str:
         before, scripts = site.state(), site.scripts()
-        done = site.project.ws("-x", "packages=all", "revision", "--autogenerate", ok=ok)
+        done = site.ws("-x", "packages=all", "revision", "--autogenerate", ok=ok)
         assert site.state() == before
         assert len(site.scripts() - scripts) == (2 if ok else 0)
-        return done.stderr
+        return done.err
 
     write()
     assert PROVED in all_packages()
     assert "requires: tuple[str, ...] = ('addon@" in "".join(
         path.read_text() for path in site.scripts()
     )
-    site.project.ws("-x", "packages=all", "upgrade")
+    site.ws("-x", "packages=all", "upgrade")
     execute(site.url, "INSERT INTO gears (id) VALUES (1)", "INSERT INTO gears (id) VALUES (2)")
     name = '    name = sa.Column(sa.String(5), server_default="x", unique=True)\n'
     more = "    size: Mapped[Optional[int]] = mapped_column(sa.Integer)\n"
@@ -509,13 +552,13 @@ def test_what_env_py_sets_and_leaves_out_holds(postgresql: Site) -> None:
     )
     secret = "    secret: Mapped[Optional[int]] = mapped_column(sa.Integer)\n"
     site.project.models(USERS)
-    said = site.project.ws("revision", "--autogenerate", ok=False).stderr
+    said = site.ws("revision", "--autogenerate", ok=False).err
     # Behind the downgrade there are no users: the hook of env.py was called.
     assert "the downgrade of revision " in said and '"users" does not exist' in said
     env = site.project.folder / "alembic" / "env.py"
     env.write_text(env.read_text().replace("FROM users", "FROM pg_class"))
     assert PROVED in site.revision()
-    site.project.ws("upgrade")
+    site.ws("upgrade")
     with engine_of(site.url).connect() as connection:
         assert sa.inspect(connection).get_table_names(schema="public") == []
     site.project.models(USERS + secret + secret.replace("secret", "age"))
