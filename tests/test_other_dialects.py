@@ -538,16 +538,6 @@ t = sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
 """
 
 
-def test_an_index_for_patterns_is_a_plain_one_elsewhere(
-    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str
-) -> None:
-    urls = [request.getfixturevalue(f"{one}_url") for one in DATABASES]
-    pattern = 'sa.Index("ix", t.c.s, postgresql_ops={"s": "varchar_pattern_ops"})'
-    states = ["", pattern, 'sa.Index("ix", t.c.s)', pattern, ""]
-    written = walk(workshop, postgresql_url, urls, [HEAD + INDEXED + one for one in states])
-    assert [made.warnings for made in written] == [()] * len(states)
-
-
 def test_an_index_that_others_refuse_is_told(
     workshop: Workshop, postgresql_url: str, sqlite_url: str
 ) -> None:
@@ -689,21 +679,6 @@ table("p"); table("q")
 """
 
 
-@pytest.mark.parametrize("author", DATABASES)
-def test_constraints_without_a_name_go_and_come_on_another_database(
-    workshop: Workshop, request: pytest.FixtureRequest, author: str
-) -> None:
-    urls = [request.getfixturevalue(f"{one}_url") for one in DATABASES]
-    url = urls[DATABASES.index(author)]
-    states = [
-        WITHOUT_NAMES_HEAD + "\n".join(each[number] for each in WITHOUT_NAMES.values())
-        for number in range(3)
-    ]
-    filled = ["p (id) VALUES (1)", "q (id) VALUES (1)", "b (id, c) VALUES (1, 1)"]
-    walk(workshop, url, urls, states, rows=[f"INSERT INTO {one}" for one in filled])
-    assert [rows(each, "SELECT c FROM b") for each in urls] == [[(1,)]] * 3
-
-
 def test_sql_for_mariadb_finds_constraints_without_a_name(
     workshop: Workshop, sqlite_url: str, mariadb_url: str
 ) -> None:
@@ -791,37 +766,6 @@ def send(url: str, script: str) -> None:
     engine.dispose()
 
 
-RENAMED_PARTS = """
-import sqlalchemy as sa
-from sqlalchemy.orm import declarative_base
-
-Base = declarative_base()
-sa.Table("p", Base.metadata, sa.Column("id", sa.Integer, primary_key=True))
-sa.Table("{table}", Base.metadata, sa.Column("id", sa.{number}, primary_key=True),
-    sa.Column("{column}", sa.ForeignKey("p.id"{rule})), sa.Column("n", sa.Integer{unique}),
-    sa.CheckConstraint("n > {least}"), sa.UniqueConstraint("{column}", "n"))
-"""
-
-
-@pytest.mark.parametrize("author", DATABASES)
-def test_constraints_without_a_name_of_what_is_renamed(
-    workshop: Workshop, request: pytest.FixtureRequest, author: str
-) -> None:
-    urls = [request.getfixturevalue(f"{one}_url") for one in DATABASES]
-    url = urls[DATABASES.index(author)]
-    first = {"table": "t", "column": "c", "rule": "", "unique": "", "least": 0}
-    first["number"] = "Integer"
-    added = {**first, "rule": ", ondelete='CASCADE'", "unique": ", unique=True"}
-    renamed = {**added, "table": "goods", "column": "part"}
-    changed = {**renamed, "rule": "", "unique": "", "least": 1, "number": "BigInteger"}
-    states = [first, added, renamed, changed]
-    renames = {"rename_tables": ["t:goods"], "rename_columns": ["goods.c:part"]}
-    filled = ["INSERT INTO p VALUES (1)", "INSERT INTO t VALUES (1, 1, 7)"]
-    texts = [RENAMED_PARTS.format(**state) for state in states]
-    walk(workshop, url, urls, texts, options={2: renames}, rows=filled)
-    assert [rows(each, "SELECT part, n FROM goods") for each in urls] == [[(1, 7)]] * 3
-
-
 #: Ways to drop a key that may not be there, each with what may be around it.
 TRIED = {
     "try": (
@@ -872,114 +816,138 @@ def test_a_script_that_lets_a_constraint_be_missing_drops_no_other(
     assert not sa.inspect(engine_of(database_url)).get_foreign_keys("t")
 
 
-BEFORE = """
-import sqlalchemy as sa
-from sqlalchemy.orm import declarative_base
-
-Base = declarative_base()
-sa.Table("p", Base.metadata, sa.Column("id", sa.Integer, primary_key=True))
-"""
+#: Tables that refer to each other, and come and go together.
 CIRCLE = """
-sa.Table("a", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("b_id", sa.ForeignKey("b.id", use_alter=True)))
-sa.Table("b", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("c_id", sa.ForeignKey("c.id", name="key")), sa.Column("n", sa.Integer, unique=True))
-sa.Table("c", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("a_id", sa.ForeignKey("a.id")), sa.Column("n", sa.Integer, unique=True),
-    sa.Column("i", sa.Integer, index=True), sa.Column("f", sa.Float), sa.CheckConstraint("n > 0"),
-    sa.Column("d", sa.Double), sa.Column("flag", sa.Boolean))
+table("circle_a", sa.Column("b_id", sa.ForeignKey("circle_b.id", use_alter=True)))
+table("circle_b", sa.Column("c_id", sa.ForeignKey("circle_c.id", name="key")),
+    sa.Column("n", sa.Integer, unique=True))
+table("circle_c", sa.Column("a_id", sa.ForeignKey("circle_a.id")),
+    sa.Column("n", sa.Integer, unique=True), sa.Column("i", sa.Integer, index=True),
+    sa.Column("f", sa.Float), sa.CheckConstraint("n > 0"), sa.Column("d", sa.Double),
+    sa.Column("flag", sa.Boolean))
 """
 
+#: What is renamed has got constraints before, and they change behind it.
+RENAMED_PARTS = """
+table("{table}", sa.Column("{column}", sa.ForeignKey("p.id"{rule})),
+    sa.Column("n", sa.Integer{unique}), sa.CheckConstraint("n > {least}"),
+    sa.UniqueConstraint("{column}", "n"), number=sa.{number})
+"""
+FIRST = {"table": "t", "column": "c", "rule": "", "unique": "", "least": 0, "number": "Integer"}
+ADDED = {**FIRST, "rule": ", ondelete='CASCADE'", "unique": ", unique=True"}
+RENAMED_ONCE = {**ADDED, "table": "goods", "column": "part"}
+CHANGED_BEHIND = {**RENAMED_ONCE, "rule": "", "unique": "", "least": 1, "number": "BigInteger"}
 
-@pytest.mark.parametrize("author", DATABASES)
-def test_tables_that_refer_to_each_other_come_and_go(
-    workshop: Workshop, request: pytest.FixtureRequest, author: str
-) -> None:
-    urls = [request.getfixturevalue(f"{one}_url") for one in DATABASES]
-    states = [BEFORE, BEFORE + CIRCLE, BEFORE]
-    # The same models, one database after another, the author's last.
-    url = urls[DATABASES.index(author)]
-    walk(workshop, url, sorted(urls, key=lambda one: one == url), states)
+#: Renames beside other changes, by table; the second state has the renames.
+TOGETHER = (
+    """
+table("before", c(sa.ForeignKey("p.id")), sa.Column("n", sa.Integer, unique=True),
+    sa.Column("e", word, index=True), sa.Column("at", sa.DateTime(timezone=True)),
+    sa.CheckConstraint("n < 9"))
+table("pointing", sa.Column("t_id", sa.ForeignKey("before.id")))
+table("computed", sa.Column("n", sa.Integer), sa.Column("d", sa.Integer, computed("n * 2")))
+table("gone", sa.Column("a", sa.Integer, unique=True),
+    sa.Column("c", word, sa.CheckConstraint("c > 'a'")))
+table("defaults", sa.Column("a", sa.Numeric(8, 2), server_default="1.50"),
+    sa.Column("b", sa.Float, server_default="1.50"))
+""",
+    """
+table("behind", sa.Column("part", sa.ForeignKey("p.id")),
+    sa.Column("number", sa.Integer, unique=True), sa.Column("mail", word, index=True),
+    sa.Column("made", sa.DateTime(timezone=True)), sa.CheckConstraint("number < 9"))
+table("pointing", sa.Column("t_id", sa.ForeignKey("behind.id")))
+table("computed", sa.Column("n", sa.Integer), sa.Column("e", sa.Integer, computed("n * 2")))
+table("gone")
+table("defaults", sa.Column("a", sa.Numeric(8, 2), server_default="2.5"),
+    sa.Column("b", sa.Float, server_default="-1"))
+""",
+    """
+table("behind", sa.Column("part", sa.ForeignKey("p.id", ondelete="CASCADE")),
+    sa.Column("number", sa.Integer), sa.Column("mail", word), sa.Column("made", sa.DateTime))
+table("pointing", sa.Column("t_id", sa.ForeignKey("behind.id", ondelete="CASCADE")))
+table("computed", sa.Column("n", sa.Integer), sa.Column("e", sa.Integer, computed("n * 3")))
+table("gone")
+table("defaults", sa.Column("a", sa.Numeric(8, 2)), sa.Column("b", sa.Float))
+""",
+)
+CONDITION = """
+table("partial", sa.Column("a", sa.Integer), sa.Index("ix_partial", "a",
+    postgresql_where=sa.text({0!r}), sqlite_where=sa.text({0!r})))
+"""
+#: Indexes for patterns, which are plain ones elsewhere.
+PATTERN = """
+table("pattern_{0}", sa.Column("s", sa.String(20)),
+    sa.Index("ix_pattern_{0}", "s", postgresql_ops={{"s": "varchar_pattern_ops"}}))
+"""
+PLAIN = """
+table("pattern_{0}", sa.Column("s", sa.String(20)), sa.Index("ix_pattern_{0}", "s"))
+"""
+NO_INDEX = """
+table("pattern_{0}", sa.Column("s", sa.String(20)))
+"""
 
-
-TOGETHER = """
-import sqlalchemy as sa
-from sqlalchemy.orm import declarative_base
-
-Base = declarative_base()
-
-def table(name, *parts):
-    sa.Table(name, Base.metadata, sa.Column("id", sa.Integer, primary_key=True), *parts)
-
-def column(name, *parts, **options):
-    return sa.Column(name, *parts, **options)
+ALL_HEAD = (
+    WITHOUT_NAMES_HEAD
+    + """
+word = sa.String(9)
 
 def computed(text):
     return sa.Computed(text, persisted=True)
-
-number, word, moment = sa.Integer, sa.String(9), sa.DateTime
-table("p")
 """
-#: Renames beside other changes, by table; the second state has the renames.
-TOGETHER_STATES = (
-    """
-table("t", column("c", sa.ForeignKey("p.id")), column("n", number, unique=True),
-    column("e", word, index=True), column("at", moment(timezone=True)),
-    sa.CheckConstraint("n < 9"))
-table("w", column("t_id", sa.ForeignKey("t.id")))
-table("computed", column("n", number), column("d", number, computed("n * 2")))
-table("gone", column("a", number, unique=True), column("c", word, sa.CheckConstraint("c > 'a'")))
-table("defaults", column("a", sa.Numeric(8, 2), server_default="1.50"),
-    column("b", sa.Float, server_default="1.50"))
-""",
-    """
-table("goods", column("part", sa.ForeignKey("p.id")), column("number", number, unique=True),
-    column("mail", word, index=True), column("made", moment(timezone=True)),
-    sa.CheckConstraint("number < 9"))
-table("w", column("t_id", sa.ForeignKey("goods.id")))
-table("computed", column("n", number), column("e", number, computed("n * 2")))
-table("gone")
-table("defaults", column("a", sa.Numeric(8, 2), server_default="2.5"),
-    column("b", sa.Float, server_default="-1"))
-""",
-    """
-table("goods", column("part", sa.ForeignKey("p.id", ondelete="CASCADE")), column("number", number),
-    column("mail", word), column("made", moment))
-table("w", column("t_id", sa.ForeignKey("goods.id", ondelete="CASCADE")))
-table("computed", column("n", number), column("e", number, computed("n * 3")))
-table("gone")
-table("defaults", column("a", sa.Numeric(8, 2)), column("b", sa.Float))
-""",
 )
-PARTIAL = """
-table("partial", column("a", sa.Integer))
-"""
-CONDITION = """
-table("partial", column("a", sa.Integer), sa.Index("u", "a", postgresql_where=sa.text({0!r}),
-    sqlite_where=sa.text({0!r})))
-"""
+#: The renames, by the state that has them.
+ALL_RENAMES = {
+    1: {
+        "rename_tables": ["before:behind"],
+        "rename_columns": [
+            *("behind.c:part", "behind.n:number", "behind.e:mail", "behind.at:made"),
+            "computed.d:e",
+        ],
+    },
+    2: {"rename_tables": ["t:goods"], "rename_columns": ["goods.c:part"]},
+}
+
+
+def all_without_names(author: str, state: int) -> str:
+    """Return models of which most constraints have no name; the last one repeats what is short."""
+    third = min(state, 2)
+    parts = [ALL_HEAD, *(each[third] for each in WITHOUT_NAMES.values()), TOGETHER[third]]
+    parts += [CIRCLE] if state == 1 else []
+    parts.append(RENAMED_PARTS.format(**(FIRST, ADDED, RENAMED_ONCE, CHANGED_BEHIND)[state]))
+    if author != "mariadb":
+        # It knows no conditions.
+        text = ("a > 5", "a > 6", "")[third]
+        without = 'table("partial", sa.Column("a", sa.Integer))'
+        parts.append(CONDITION.format(text) if text else without)
+    if author == "postgresql":
+        # Others do not know them.
+        parts.append((NO_INDEX, PATTERN, PLAIN, PATTERN)[state].format("comes"))
+        parts.append((PATTERN, NO_INDEX, NO_INDEX, NO_INDEX)[state].format("goes"))
+    return "\n".join(parts)
 
 
 @pytest.mark.parametrize("author", DATABASES)
-def test_what_is_renamed_beside_other_changes(
+def test_what_has_no_name_goes_and_comes_and_is_renamed_on_another_database(
     workshop: Workshop, request: pytest.FixtureRequest, author: str
 ) -> None:
+    """Each table is a case; what is said of a difference names it."""
     urls = [request.getfixturevalue(f"{one}_url") for one in DATABASES]
-    renames = {
-        "rename_tables": ["t:goods"],
-        "rename_columns": [
-            *("goods.c:part", "goods.n:number", "goods.e:mail", "goods.at:made", "computed.d:e")
-        ],
-    }
-    states = [TOGETHER + one for one in TOGETHER_STATES]
-    if author != "mariadb":
-        # It knows no conditions.
-        pairs = zip(states, ("a > 5", "a > 6", ""), strict=True)
-        states = [
-            one + (CONDITION.format(text) if text else 'table("partial", column("a", sa.Integer))')
-            for one, text in pairs
-        ]
-    walk(workshop, urls[DATABASES.index(author)], urls, states, options={1: renames})
+    url = urls[DATABASES.index(author)]
+    states = [all_without_names(author, state) for state in range(4)]
+    filled = ["p (id) VALUES (1)", "q (id) VALUES (1)", "b (id, c) VALUES (1, 1)"]
+    filled.append("t (id, c, n) VALUES (1, 1, 7)")
+    written = walk(
+        workshop,
+        url,
+        # The same models, one database after another, the author's last.
+        sorted(urls, key=lambda one: one == url),
+        states,
+        options=ALL_RENAMES,
+        rows=[f"INSERT INTO {one}" for one in filled],
+    )
+    assert [rows(each, "SELECT c FROM b") for each in urls] == [[(1,)]] * 3
+    assert [rows(each, "SELECT part, n FROM goods") for each in urls] == [[(1, 7)]] * 3
+    assert not [one for made in written for one in made.warnings if "pattern" in one]
 
 
 def test_a_table_goes_behind_a_sequence(
