@@ -25,12 +25,18 @@ def without(workshop: Workshop, script: str) -> Iterator[None]:
         aside.rename(path)
 
 
+def has_the_models(site: Any) -> None:
+    """Fail with each difference between a site's database and its models."""
+    problems = site.check().problems
+    assert problems == (), "\n".join(one.message for one in problems)
+
+
 def goes_and_comes(site: Any) -> None:
     """Let a site take the newest script, give it back, and take it again; it has the models."""
     site.upgrade()
     site.downgrade("shop@-1")
     site.upgrade()
-    assert site.check().problems == ()
+    has_the_models(site)
 
 
 def walk(
@@ -78,12 +84,12 @@ def walk(
             says(states[number - 1])
             with without(workshop, made.path):
                 for url in others:
-                    assert workshop.service(url).check().problems == ()
+                    has_the_models(workshop.service(url))
             says(state)
         for url in urls:
             site = workshop.service(url)
             site.upgrade()
-            assert site.check().problems == ()
+            has_the_models(site)
             if number == 0:
                 execute(url, *rows)
     return written
