@@ -8,6 +8,7 @@ import pytest
 
 from apps import Workshop
 from journeys import DATABASES, goes_and_comes, walk
+from test_autogenerate_circles import Circle, key
 
 HEAD = """
 import sqlalchemy as sa
@@ -71,6 +72,26 @@ PARTS = {
 }
 
 
+#: An index of expressions goes before the values of an enum of its table change.
+ENUM = 'sa.Column("e", sa.Enum({}, name="kind")), '
+SUM = 'sa.Index("ix_values", sa.text("{}")).ddl_if(dialect=("sqlite", "postgresql"))'
+PARTS["values"] = (
+    ENUM.format('"a", "b"') + SUM.format("(n + id)"),
+    ENUM.format('"a", "b", "c"') + SUM.format("(n - id)"),
+    ENUM.format('"a", "b", "c"'),
+    ENUM.format('"a", "b", "c", "d"') + SUM.format("(n + id)"),
+)
+# One that stays is not there while SQLite makes its table anew.
+for database in ("SQLITE", "POSTGRESQL"):
+    values = ENUM.replace("kind", f"kind_{database.lower()}")
+    index = f'sa.Index("ix_{database}", sa.text("(n + id)")).ddl_if(dialect={database})'
+    PARTS[f"kept_{database.lower()}"] = (
+        values.format('"a", "b"') + index,
+        values.format('"a", "b", "c"') + index,
+        values.format('"a", "b", "c"') + index + ', check("n > 3")',
+        values.format('"a", "b", "c", "d"') + index + ', check("n > 4")',
+    )
+
 # The words of "each" on one database are no others' words for this one.
 PARTS["alike"] = (*('sa.CheckConstraint("n > 0")',) * 2, "", 'sa.CheckConstraint("n > 0")')
 
@@ -125,3 +146,20 @@ def test_what_is_not_read_from_a_script_is_left_to_a_person(
         site = workshop.service(url)
         site.upgrade()
         assert site.check().problems == ()
+
+
+KEY_OF_SOME = (
+    "sa.Column('x', sa.Integer), sa.ForeignKeyConstraint(['x'], ['t_bbb.id'], name='fk_x')"
+    ".ddl_if(dialect='postgresql'),"
+)
+
+
+def test_a_key_that_comes_behind_a_circle_is_for_its_databases(
+    workshop: Workshop, sqlite_url: str, postgresql_url: str, mariadb_url: str
+) -> None:
+    circle = Circle(workshop, postgresql_url)
+    circle.models({"aaa": KEY_OF_SOME, "bbb": key("aaa")})
+    assert circle.write()[-1] == ("aaa", "First: foreign keys")
+    for url in (sqlite_url, postgresql_url, mariadb_url):
+        circle.url = url
+        circle.is_good()

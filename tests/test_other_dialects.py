@@ -269,10 +269,9 @@ def test_a_squash_means_the_same_on_another_database(
     workshop: Workshop, request: pytest.FixtureRequest, author: str, other: str
 ) -> None:
     url, there = (request.getfixturevalue(f"{one}_url") for one in (author, other))
-    left_out = {"index"} if other == "mariadb" else ()
     folder = workshop.package("shop", models(author, 0))
     for state, values in ((0, '"a", "b"'), (1, '"a", "b", "c"')):
-        text = models(author, state, left_out=left_out).replace("sa.Table(", "here = sa.Table(", 1)
+        text = models(author, state).replace("sa.Table(", "here = sa.Table(", 1)
         (folder / "models.py").write_text(text + TYPES.format(values=values))
         workshop.forget()
         service = workshop.service(url)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
-from sqlalchemy import Table
+from sqlalchemy import Index, Table
 
 from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.compare.attributes import (
@@ -155,7 +155,7 @@ class Completion:
         self.upgrade.ops[:] = [
             part
             for op in self.upgrade.ops
-            for part in with_expression_indexes(op, self.models, self.inspector, changed)
+            for part in with_expression_indexes(op, self.models, partial(self.is_kept, changed))
         ]
         aside = [*self.indexes_aside()]
         self.upgrade.ops[:] = [
@@ -170,6 +170,18 @@ class Completion:
             *self.sequences(beside),
         ]
         self.tell_the_rest()
+
+    def is_kept(self, changed: Collection[tuple[Key, str]], key: Key, index: Index) -> bool:
+        """Tell whether SQLite has an index before this script and behind it.
+
+        :param changed: the indexes that the script drops or creates
+        """
+        if (key, str(index.name)) in changed or not self.conditional.is_on(index, "sqlite"):
+            return False
+        if not self.conditional.is_on(index, self.database):
+            return True
+        there = self.inspector.get_indexes(key[1], schema=key[0])
+        return any(one["name"] == str(index.name) for one in there)
 
     def compare_tables(self, named: NamedTypes, types: Sequence[EnumChange]) -> None:
         """Complete the changes of each table.

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.elements import conv
+from sqlalchemy.sql.elements import ClauseElement, conv
 
 from websauna_migrate.alembic_adapter.unnamed_constraints import AUTOMATIC
 from websauna_migrate.alembic_adapter.written_expressions import (
@@ -370,17 +370,42 @@ def differs(
         there = by_database(chosen(part.said[0])).get(database) if part.said else None
         wanted = spelling.texts(model.sqltext).get(database)
         return there is not None and wanted is not None and key_of(there) != key_of(wanted)
+    if isinstance(model, Index) and part.kind == "index":
+        return index_differs(part, model, database, spelling)
     found = values(part)
     if isinstance(model, ForeignKeyConstraint):
         return bool(found) and (part.kind, found[1:]) != (
             "foreignkey",
             [[*model.column_keys], [one.column.name for one in model.elements]],
         )
-    parts = [*model.expressions] if isinstance(model, Index) else [*getattr(model, "columns", ())]
-    names = [one.name if isinstance(one, Column) else None for one in parts]
+    columns = [*model.expressions] if isinstance(model, Index) else [*getattr(model, "columns", ())]
+    names = [one.name if isinstance(one, Column) else None for one in columns]
     if part.kind == "exclude" or not found or not all(isinstance(one, str) for one in found[0]):
         return False
-    unique = not isinstance(model, Index) or bool(model.unique)
-    same_kind = (part.kind == "index") is isinstance(model, Index)
-    was_unique = part.kind == "unique" or part.call.value(None, "unique") is True
-    return not same_kind or unique is not was_unique or found[0] != names
+    # What is UNIQUE is a constraint or an index.
+    same_kind = (part.kind == "unique") is not isinstance(model, Index)
+    return not same_kind or found[0] != names
+
+
+def index_differs(part: Part, model: Index, database: str, spelling: Spelling) -> bool:
+    """Tell whether an index of scripts surely is another one than the model's on a database."""
+    if (part.call.value(None, "unique") is True) is not bool(model.unique):
+        return True
+    if not part.said or not isinstance(part.said[0], ast.List):
+        return False
+    there = [
+        one.value
+        if isinstance(one, ast.Constant)
+        else by_database(chosen(one.args[0])).get(database)
+        if isinstance(one, ast.Call) and one.args
+        else None
+        for one in part.said[0].elts
+    ]
+    expressions = [one for one in model.expressions if isinstance(one, ClauseElement)]
+    wanted = [
+        one.name if isinstance(one, Column) else spelling.texts(one, is_index=True).get(database)
+        for one in expressions
+    ]
+    if None in there or None in wanted:
+        return False
+    return [*map(key_of, map(str, there))] != [*map(key_of, map(str, wanted))]

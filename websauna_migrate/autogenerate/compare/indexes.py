@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column, Constraint, Index, MetaData, Table, UniqueConstraint
 from sqlalchemy.engine import Connection
-from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import NULLTYPE
 
@@ -268,7 +267,7 @@ def expressions_first(upgrade: ops.UpgradeOps, models: Mapping[Key, Table]) -> N
             o for o in op.ops if isinstance(o, ops.DropIndexOp) and has_expression(o.to_index())
         ]
         if going:
-            first.append(TableChanges(op.table_name, [*going], schema=op.schema))
+            first.append(op.plain([*going]))
             op.ops[:] = [one for one in op.ops if one not in going]
     if first:
         upgrade.ops[places[0] : places[0]] = first
@@ -278,15 +277,14 @@ def expressions_first(upgrade: ops.UpgradeOps, models: Mapping[Key, Table]) -> N
 def with_expression_indexes(
     op: ops.MigrateOperation,
     models: Mapping[Key, Table],
-    inspector: Inspector,
-    changed: Collection[tuple[Key, str]],
+    is_kept: Callable[[Key, Index], bool],
 ) -> Iterator[ops.MigrateOperation]:
     """Yield an operation with what it needs for expression indexes.
 
     Those that change are taken out of a batch; those that stay are made again behind it on
     SQLite, where a batch makes the table anew.
 
-    :param changed: the indexes that one of the operations drops or creates
+    :param is_kept: tells whether SQLite has an index before all operations and behind them
     """
     before, behind = [], []
     keys: list[Key] = []
@@ -299,36 +297,19 @@ def with_expression_indexes(
             for kind in (ops.DropIndexOp, ops.CreateIndexOp)
         )
         op.ops[:] = [one for one in op.ops if one not in drops and one not in creates]
-        before, behind = (
-            [TableChanges(op.table_name, found, schema=op.schema)] if found else []
-            for found in (drops, creates)
-        )
+        before, behind = ([op.plain([*found])] if found else [] for found in (drops, creates))
         keys = [(op.schema, op.table_name)] if op.ops else []
-    kept = [index for key in keys for index in kept_indexes(key, models, inspector, changed)]
+    kept = [
+        index
+        for key in keys
+        if key in models
+        for index in sorted(models[key].indexes, key=lambda one: str(one.name))
+        if has_expression(index) and is_kept(key, index)
+    ]
     yield from [*before, *(around(index, first=True) for index in kept)]
     if not isinstance(op, TableChanges) or isinstance(op, WithTable) or op.ops or op.recreate:
         yield op
     yield from [*(around(index, first=False) for index in kept), *behind]
-
-
-def kept_indexes(
-    key: Key,
-    models: Mapping[Key, Table],
-    inspector: Inspector,
-    changed: Collection[tuple[Key, str]],
-) -> list[Index]:
-    """Return the expression indexes of a table that are there, and stay as they are."""
-    table = models.get(key)
-    if table is None or not any(map(has_expression, table.indexes)):
-        return []
-    there = {str(one["name"]) for one in inspector.get_indexes(key[1], schema=key[0])}
-    return [
-        index
-        for index in sorted(table.indexes, key=lambda one: str(one.name))
-        if str(index.name) in there
-        and (key, str(index.name)) not in changed
-        and has_expression(index)
-    ]
 
 
 def changed_indexes(found: Iterable[ops.MigrateOperation]) -> set[tuple[Key, str]]:

@@ -76,6 +76,12 @@ class TableChanges(ops.ModifyTableOps):
         back.options = (self.options[1], self.options[0])
         return back
 
+    def plain(self, operations: list[ops.MigrateOperation]) -> TableChanges:
+        """Return some of the changes, on the same databases, that need no batch."""
+        part = TableChanges(self.table_name, operations, schema=self.schema)
+        part.databases = self.databases
+        return part
+
     @property
     def needs_batch(self) -> bool:
         """Whether SQLite makes the changes, and could not do so one by one."""

@@ -83,6 +83,8 @@ def cut(container: ops.OpContainer, kind: KeyKind, is_far: Callable[[Key], bool]
 def changes_of(op: WholeTable | TableChanges, keys: Sequence[ops.MigrateOperation]) -> TableChanges:
     """Return foreign keys as changes of their table, with names by which they can be dropped."""
     changes = TableChanges(op.table_name, keys, schema=op.schema)
+    if isinstance(op, TableChanges):
+        changes.databases = op.databases
     # SQLite makes the table anew, and reflects no CHECK without a name.
     if not isinstance(op, TableChanges):
         table = op.to_table()
