@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,9 @@ class Author:
         self.says(models)
         self.number += 1
         options = {"autogenerate": True, "allow_drops": True, **options}
+        if self.number == 1:
+            # Tables that are made and dropped are proven elsewhere.
+            options["prove"] = "off"
         made = [*self.at(self.url).revision(f"step {self.number}", **options)]
         if made:
             self.at(self.url).upgrade()
@@ -123,8 +127,8 @@ class Author:
         """Run the new scripts on all sites, there, back and there again; models are compared."""
         for url in self.sites:
             self.at(url).upgrade()
-            assert self.at(url).check().problems == ()
             if before is None:
+                assert self.at(url).check().problems == ()
                 continue
             path = sorted(Path(self.models.parent, "alembic", "versions").glob("*.py"))
             newest = next(one for one in path if f"step {self.number}" in one.read_text())
@@ -211,31 +215,48 @@ sa.Table("u", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("t_id", {}, sa.ForeignKey("t.id", ondelete="CASCADE"), index=True))
 """
 
+
+def numbered(models: str, number: int) -> str:
+    """Return models whose tables "t" and "u" have a number behind their names."""
+    return re.sub(r'"([tu])(?=[".])', rf'"\g<1>{number}', models)
+
+
 KEY_TYPES = {
     "a number": ("sa.Integer", "sa.BigInteger().with_variant(sa.Integer, 'sqlite')", "1"),
     "uuid": ("sa.CHAR(32)", "sa.Uuid", "'62a5f96660c441f4ad9b000c6237bcd0'"),
 }
 
 
-@pytest.mark.parametrize("kind", KEY_TYPES)
 def test_a_key_changes_with_all_that_points_at_it(
-    workshop: Workshop, sqlite_url: str, postgresql_url: str, mariadb_url: str, kind: str
+    workshop: Workshop, sqlite_url: str, postgresql_url: str, mariadb_url: str
 ) -> None:
-    *types, value = KEY_TYPES[kind]
-    before, after = (KEYS.format(one, one) for one in types)
+    before, after = (
+        "".join(
+            numbered(KEYS.format(kind[state], kind[state]), number)
+            for number, kind in enumerate(KEY_TYPES.values())
+        )
+        for state in (0, 1)
+    )
     mariadb_url = mariadb_url.replace("mysql+", "mariadb+")
     author = Author(workshop, sqlite_url, postgresql_url, mariadb_url)
     author.writes(before)
     author.deploys()
     for url in (sqlite_url, postgresql_url, mariadb_url):
-        execute(url, f"INSERT INTO t (id) VALUES ({value})", f"INSERT INTO u VALUES (1, {value})")
+        for number, (*_, value) in enumerate(KEY_TYPES.values()):
+            row = f"INSERT INTO t{number} (id) VALUES ({value})"
+            execute(url, row, f"INSERT INTO u{number} VALUES (1, {value})")
     (made,) = author.writes(after)
-    assert "batch_alter_table" not in Path(made.path).read_text()
+    text = Path(made.path).read_text()
+    assert "batch_alter_table" not in text
+    for number, kind in enumerate(KEY_TYPES):
+        assert text.count(f"'t{number}'") and text.count(f"'u{number}'"), kind
     author.deploys(before, after)
     assert len(author.writes(before)) == 1
     author.deploys(after, before)
     for url in (sqlite_url, postgresql_url, mariadb_url):
-        assert rows(url, "SELECT t.note FROM t JOIN u ON u.t_id = t.id") == [("x",)]
+        for number, kind in enumerate(KEY_TYPES):
+            query = f"SELECT t.note FROM t{number} t JOIN u{number} u ON u.t_id = t.id"
+            assert rows(url, query) == [("x",)], kind
 
 
 #: What scripts say of a type, that were written by hand or by plain Alembic, and what models do.
@@ -491,7 +512,7 @@ HOOKS = {
 @pytest.mark.parametrize("hook", HOOKS)
 def test_hooks_are_asked(workshop: Workshop, sqlite_url: str, hook: str) -> None:
     folder = workshop.package("shop", HEAD + TABLE.format("sa.DateTime"))
-    workshop.service(sqlite_url).revision("begin", autogenerate=True)
+    workshop.service(sqlite_url).revision("begin", autogenerate=True, prove="off")
     workshop.service(sqlite_url).upgrade()
     (folder / "alembic" / "env.py").write_text(
         f"from websauna_migrate.environment import run_migrations\nrun_migrations({hook})\n"
@@ -506,42 +527,47 @@ def test_hooks_are_asked(workshop: Workshop, sqlite_url: str, hook: str) -> None
 FULL = """
 sa.Table("{table}", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("{name}", {type}, nullable={nullable}, server_default={default}, comment="of t",
-        index=True), sa.Column("n", sa.Integer, sa.CheckConstraint("n > 0", name="least")))
+        index=True), sa.Column("n", sa.Integer, sa.CheckConstraint("n > 0", name="least{number}")))
 """
-PLAIN = {"table": "t", "name": "c", "type": "sa.DateTime", "nullable": False}
+PLAIN = {"table": "t{number}", "name": "c", "type": "sa.DateTime", "nullable": False}
 PLAIN["default"] = "'2020-01-31 10:00:00'"
 ZONE = {"type": "sa.DateTime(timezone=True)"}
 CHANGES = {
-    "alone": (PLAIN, {**PLAIN, **ZONE}, {}),
-    "with a default": ({**PLAIN, "default": None}, {**PLAIN, **ZONE}, {}),
-    "without one": (PLAIN, {**PLAIN, **ZONE, "default": None}, {}),
-    "and may be null": (PLAIN, {**PLAIN, **ZONE, "nullable": True}, {}),
-    "renamed": (
-        PLAIN,
-        {**PLAIN, **ZONE, "table": "goods", "name": "made"},
-        {"rename_tables": ["t:goods"], "rename_columns": ["goods.c:made"]},
-    ),
+    "alone": (PLAIN, {**PLAIN, **ZONE}),
+    "with a default": ({**PLAIN, "default": None}, {**PLAIN, **ZONE}),
+    "without one": (PLAIN, {**PLAIN, **ZONE, "default": None}),
+    "and may be null": (PLAIN, {**PLAIN, **ZONE, "nullable": True}),
+    "renamed": (PLAIN, {**PLAIN, **ZONE, "table": "goods", "name": "made"}),
 }
+RENAMES = {"rename_tables": ["t4:goods"], "rename_columns": ["goods.c:made"]}
 
 
-@pytest.mark.parametrize("how", CHANGES)
 def test_all_else_of_the_column_stays(
-    workshop: Workshop, sqlite_url: str, postgresql_url: str, mariadb_url: str, how: str
+    workshop: Workshop, sqlite_url: str, postgresql_url: str, mariadb_url: str
 ) -> None:
-    first, second, renames = CHANGES[how]
-    before, after = (FULL.format(**one) for one in (first, second))
+    before, after = (
+        "".join(
+            FULL.replace("{table}", change[state]["table"]).format(**change[state], number=number)
+            for number, change in enumerate(CHANGES.values())
+        )
+        for state in (0, 1)
+    )
     author = Author(workshop, sqlite_url, postgresql_url, mariadb_url)
     author.writes(before)
     author.deploys()
     for url in (sqlite_url, *author.sites):
-        execute(url, "INSERT INTO t (id, c) VALUES (1, '2020-01-31 10\\:00\\:00')")
-    author.writes(after, **renames)
+        for number in range(len(CHANGES)):
+            row = f"INSERT INTO t{number} (id, c) VALUES (1, '2020-01-31 10\\:00\\:00')"
+            execute(url, row)
+    author.writes(after, **RENAMES)
     author.deploys(before, after)
     author.writes(after.replace("(timezone=True)", ""))
     author.deploys(after, after.replace("(timezone=True)", ""))
-    query = f"SELECT {second['name']} FROM {second['table']}"
-    kept = {str(rows(url, query)[0][0]).partition(".")[0] for url in (sqlite_url, *author.sites)}
-    assert kept == {"2020-01-31 10:00:00"}
+    for number, (how, (_, second)) in enumerate(CHANGES.items()):
+        query = f"SELECT {second['name']} FROM {second['table'].format(number=number)}"
+        for url in (sqlite_url, *author.sites):
+            ((kept,),) = rows(url, query)
+            assert str(kept).partition(".")[0] == "2020-01-31 10:00:00", how
 
 
 def test_a_squash_and_what_goes_keep_it(
@@ -622,7 +648,7 @@ def test_what_no_statement_changes_is_left_to_a_person(
     head = HEAD.replace(convention, "") if "name" in reason else HEAD
     if "shop" not in workshop.names:
         workshop.package("shop", head + models.format(types[0]))
-    workshop.service(sqlite_url).revision("begin", autogenerate=True)
+    workshop.service(sqlite_url).revision("begin", autogenerate=True, prove="off")
     workshop.service(sqlite_url).upgrade()
     assert workshop.service(sqlite_url).check().problems == ()
     (workshop.root / "shop" / "models.py").write_text(head + models.format(types[1]))
