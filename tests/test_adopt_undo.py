@@ -77,39 +77,53 @@ LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_all_is_as_it_was(
-    workshop: Workshop, database_url: str, tmp_path: Path, dump: Any, layout: str
-) -> None:
+ADOPT = ("-x", "packages=all", "adopt", "--yes")
+
+
+def site_of(workshop: Workshop, url: str, folder: Path, layout: str) -> Path:
+    """Make two packages with their tables in a database, and an INI file with odd line ends."""
     for name, of_it in (("fooapp", "aa01"), ("barapp", "bb01")):
         workshop.package(name, BASE.format(table=f"{name}_things"))
         workshop.script(name, of_it, None, **table(f"{name}_things"))
         made = sa.Table(
             f"{name}_things", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True)
         )
-        made.create(engine_of(database_url))
+        made.create(engine_of(url))
     for name, revisions in LAYOUTS[layout].items():
-        version_table(database_url, name, *revisions)
-    ini = workshop.application("fooapp", tmp_path / "site.ini", database_url)
+        version_table(url, name, *revisions)
+    ini = workshop.application("fooapp", folder / "site.ini", url)
     ini.write_bytes(
         ini.read_bytes().replace(b"sqlalchemy.url", b"database.url").replace(b"\n", b"\r\n")
     )
+    return ini
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_all_is_as_it_was(
+    workshop: Workshop, database_url: str, tmp_path: Path, dump: Any, layout: str
+) -> None:
+    ini = site_of(workshop, database_url, tmp_path, layout)
     before, text = dump(), ini.read_bytes()
-    words = ("-x", "packages=all", "adopt", "--yes")
-    done = workshop.ws(ini, *words)
+    done = workshop.ws(ini, *ADOPT)
     assert done.status == 0 and "websauna_migrate_ledger" in tables(database_url), done
     assert dump() != before
     assert b"\r\nwebsauna_migrate.url = %(database.url)s\r\n" in ini.read_bytes()
     # Of one package alone, and then of all: the ledger stays as long as it tells of one.
     workshop.ws(ini, "-x", "packages=barapp", "adopt", "--undo", "--yes")
-    undone = workshop.ws(ini, *words, "--undo")
+    undone = workshop.ws(ini, *ADOPT, "--undo")
     assert undone.status == 0, undone
     assert dump() == before
     assert ini.read_bytes() == text
     assert not [*tmp_path.rglob(".adopted")]
-    # What ran since stays told.
-    assert workshop.ws(ini, *words).status == 0
+
+
+@pytest.mark.parametrize("layout", ["shared", "create_all"])
+def test_what_ran_since_stays_told(
+    workshop: Workshop, database_url: str, tmp_path: Path, layout: str
+) -> None:
+    ini = site_of(workshop, database_url, tmp_path, layout)
+    assert workshop.ws(ini, *ADOPT).status == 0
     workshop.script("fooapp", "aa02", "aa01", **table("later"))
     assert workshop.ws(ini, "upgrade").status == 0
-    assert workshop.ws(ini, *words, "--undo").status == 0
+    assert workshop.ws(ini, *ADOPT, "--undo").status == 0
     assert "websauna_migrate_ledger" in tables(database_url)
