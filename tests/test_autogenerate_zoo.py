@@ -1,5 +1,8 @@
 """The round trip: models, generated script, unedited, upgrade, nothing left, downgrade, upgrade.
 
+By the server's own words a database is empty behind the downgrade to it; an upgrade from there is
+the first one again, and is not made.
+
 Features go through it together, a group in one package. Where a group fails, each of its features
 goes alone, and those at fault are told. The round trip is made here, so scripts are written without
 the proof, which makes it too. ``WEBSAUNA_MIGRATE_ZOO=f_long_enum,t_uuid`` in the environment lets
@@ -35,6 +38,12 @@ import zoo, zoo_facts, zoo_conditions, zoo_catalogue, zoo_mariadb, zoo_reports, 
 METADATA = [zoo.{kind}[name].metadata({version}) for name in {names!r}]
 """
 
+MARIADB_NAMES = """
+SELECT table_name, constraint_name FROM information_schema.table_constraints
+WHERE table_schema = DATABASE() UNION SELECT table_name, index_name
+FROM information_schema.statistics WHERE table_schema = DATABASE()
+"""
+
 
 class Cage:
     """Two databases of one product: one for the migrations, one for ``create_all``."""
@@ -62,6 +71,17 @@ class Cage:
         url = self.url if engine is self.engine else self.reference_url
         with engine.connect() as connection:
             return set(words_of(connection, url, self.dump))
+
+    def names(self) -> set[tuple[str, ...]]:
+        """Return names of constraints and indexes, where the server's words are without them."""
+        if self.product == "postgresql":
+            return set()
+        with self.engine.connect() as connection:
+            if self.product == "mariadb":
+                return {tuple(row) for row in connection.exec_driver_sql(MARIADB_NAMES)}
+            texts = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master").all()
+        found = re.compile(r'constraint\s+("[^"]+"|\w+)', re.I)
+        return {(name, one.strip('"')) for name, text in texts for one in found.findall(text or "")}
 
     def fill(self, features: Sequence[Feature]) -> None:
         """Fill the tables of the first version."""
@@ -177,18 +197,16 @@ def zoo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def first_journey(cage: Cage, kind: str, members: Sequence[Feature]) -> None:
-    """From nothing to the models, and back, and there again."""
+    """From nothing to the models, and back to nothing."""
     service = cage.service(kind, members, 1)
     (script,) = service.revision("one", autogenerate=True, allow_drops=True, prove="off")
     print(Path(script.path).read_text())
     service.upgrade()
     assert remaining(service) == []
     assert service.revision("two", autogenerate=True, allow_drops=True, prove="off") == ()
-    service.downgrade("base")
-    assert cage.schema(cage.engine) == set()
-    service.upgrade()
     require_same(cage.schema(cage.engine), cage.expected(members, 1))
     service.downgrade("base")
+    assert cage.schema(cage.engine) == set()
 
 
 def second_journey(cage: Cage, kind: str, members: Sequence[Feature]) -> None:
@@ -197,6 +215,7 @@ def second_journey(cage: Cage, kind: str, members: Sequence[Feature]) -> None:
     service.revision("one", autogenerate=True, allow_drops=True, prove="off")
     service.upgrade()
     cage.fill(members)
+    names = cage.names()
     service = cage.service(kind, members, 2)
     (script,) = service.revision("two", autogenerate=True, allow_drops=True, prove="off")
     print(Path(script.path).read_text())
@@ -205,12 +224,14 @@ def second_journey(cage: Cage, kind: str, members: Sequence[Feature]) -> None:
     second = cage.expected(members, 2)
     require_same(cage.schema(cage.engine), second)
     service.downgrade("-1")
-    require_same(cage.schema(cage.engine), cage.expected(members, 1), written_back=True)
-    # By the server's own words too it is what it was.
-    Path(script.path).rename(f"{script.path}.aside")
-    assert remaining(cage.service(kind, members, 1)) == []
-    Path(f"{script.path}.aside").rename(script.path)
-    service = cage.service(kind, members, 2)
+    first, found = cage.expected(members, 1), cage.schema(cage.engine)
+    require_same(found, first, written_back=True)
+    if found != first or cage.names() != names:
+        # What is written otherwise means the same.
+        Path(script.path).rename(f"{script.path}.aside")
+        assert remaining(cage.service(kind, members, 1)) == []
+        Path(f"{script.path}.aside").rename(script.path)
+        service = cage.service(kind, members, 2)
     service.upgrade()
     require_same(cage.schema(cage.engine), second)
     service.downgrade("base")
