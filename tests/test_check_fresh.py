@@ -196,42 +196,43 @@ LEFT_OUT = {
 }
 
 
-@pytest.mark.parametrize("what", LEFT_OUT)
-def test_what_the_scripts_leave_out_is_named(what: str, site: Site) -> None:
-    part, words = LEFT_OUT[what]
-    if what == "column":
-        change(site, '    sa.CheckConstraint("size > 1", name="ck_users_size"),\n', "")
-        site.script(
-            "fooapp",
-            "f100",
-            SCRIPT.format(table="users")
-            .replace(part, "")
-            .replace('    sa.CheckConstraint("size > 1", name="ck_users_size"),\n', ""),
-        )
-    else:
-        change(site, part, "")
+#: By the database: how a value is named that the scripts leave out.
+VALUE_LEFT_OUT = {
+    "postgresql": 'Package "fooapp": enum type "users_kind": values is a in a database made by '
+    "the scripts, a, b in the models.",
+    "mysql": 'Package "fooapp": table "users", column "kind": type is enum(\'a\') in a '
+    "database made by the scripts, enum('a','b') in the models.",
+    "sqlite": 'Package "fooapp": table "users", constraint "users_kind": definition is '
+    "CHECK (kind in ('a')) in a database made by the scripts, CHECK (kind in ('a', 'b')) in "
+    "the models.",
+}
+
+
+def test_what_the_scripts_leave_out_is_named(site: Site) -> None:
+    """Each from a table of its own."""
+    head, _, model = MODELS.partition("class {name}")
+    models, scripts = head, []
+    for what in (*LEFT_OUT, "value"):
+        table = f"users_{what}"
+        models += f"class {{name}}{model}".format(name=f"User{what}", table=table)
+        text = SCRIPT.format(table="users")
+        parts = {"value": [', "b"'], "column": [LEFT_OUT["check"][0], LEFT_OUT["column"][0]]}
+        for part in parts.get(what) or [LEFT_OUT[what][0]]:
+            assert part in text, what
+            text = text.replace(part, "")
+        scripts.append(text.replace("users", table))
+    (site.workshop.root / "fooapp" / "models.py").write_text(models)
+    site.script("fooapp", "f100", "".join(scripts))
     done = site("check", "--fresh")
     assert done.returncode == 8
     problems = [line for line in done.stdout.splitlines() if not line.startswith("note: ")]
-    assert f'Package "fooapp": table "users", {words}' in problems[0]
-    assert len(problems) == (2 if what == "column" else 1)
-
-
-def test_an_enum_value_that_the_scripts_leave_out_is_named(site: Site) -> None:
-    change(site, 'sa.Enum("a", "b"', 'sa.Enum("a"')
-    done = site("check", "--fresh")
-    assert done.returncode == 8
-    (line,) = [line for line in done.stdout.splitlines() if not line.startswith("note: ")][:1]
-    expected = {
-        "postgresql": 'Package "fooapp": enum type "users_kind": values is a in a database made by '
-        "the scripts, a, b in the models.",
-        "mysql": 'Package "fooapp": table "users", column "kind": type is enum(\'a\') in a '
-        "database made by the scripts, enum('a','b') in the models.",
-        "sqlite": 'Package "fooapp": table "users", constraint "users_kind": definition is '
-        "CHECK (kind in ('a')) in a database made by the scripts, CHECK (kind in ('a', 'b')) in "
-        "the models.",
-    }
-    assert line == expected[site.product]
+    for what, (_, words) in LEFT_OUT.items():
+        found = [one for one in problems if f'table "users_{what}"' in one]
+        named = f'Package "fooapp": table "users_{what}", {words.replace("users", f"users_{what}")}'
+        assert found and named in found[0], (what, found)
+        assert len(found) == (2 if what == "column" else 1), (what, found)
+    found = [one for one in problems if "users_value" in one]
+    assert found[:1] == [VALUE_LEFT_OUT[site.product].replace("users", "users_value")]
 
 
 def test_what_scripts_make_besides_is_a_note(site: Site) -> None:
