@@ -76,10 +76,10 @@ def test_an_enum_value_is_added(
     models = BASE + TABLE.format(cls="Order", table="orders", column="sa.Enum({}, name='status')")
     workshop.package("shop", models.format("'new', 'paid'"))
     service = workshop.service(url)
-    service.revision("one", autogenerate=True)
+    service.revision("one", autogenerate=True, prove="off")
     service.upgrade()
     service = remake(workshop, "shop", models.format("'new', 'paid', 'refunded'"), url)
-    (script,) = service.revision("two", autogenerate=True)
+    (script,) = service.revision("two", autogenerate=True, prove="off")
     assert "ALTER TYPE status ADD VALUE 'refunded'" in written(script)
     assert "change_enum_values('status', ['new', 'paid'])\n" in written(script)
     assert "DO $do$" not in written(script)
@@ -310,7 +310,7 @@ def test_a_deleted_model_is_dropped_by_its_creator(workshop: Workshop, database_
     workshop.package("addon", BASE + TABLE.format(cls="A", table="a", column="sa.Integer") + thing)
     workshop.package("fooapp", BASE + TABLE.format(cls="B", table="b", column="sa.Integer"))
     service = workshop.service(database_url)
-    service.revision("one", autogenerate=True)
+    service.revision("one", autogenerate=True, prove="off")
     service.upgrade()
     models = BASE + TABLE.format(cls="A", table="a", column="sa.Integer")
     service = remake(workshop, "addon", models, database_url)
@@ -333,7 +333,7 @@ def test_only_the_package_itself_must_be_up_to_date(workshop: Workshop, sqlite_u
             name, BASE + TABLE.format(cls="A", table=f"{name}_table", column="sa.Integer")
         )
     service = workshop.service(sqlite_url)
-    service.revision("one", autogenerate=True)
+    service.revision("one", autogenerate=True, prove="off")
     service.upgrade(packages="fooapp")
     assert service.revision("two", packages="fooapp", autogenerate=True) == ()
     with pytest.raises(RevisionFailed, match="not up to date") as caught:
@@ -367,7 +367,7 @@ def test_a_shared_enum_is_created_once(workshop: Workshop, postgresql_url: str) 
         depends_on=["addon"],
     )
     service = workshop.service(postgresql_url)
-    first, second = service.revision("one", autogenerate=True)
+    first, second = service.revision("one", autogenerate=True, prove="off")
     assert ".create(op.get_bind()" in written(first)
     assert ".create(op.get_bind()" not in written(second)
     assert f"addon@{first.revision}" in written(second)
@@ -377,7 +377,7 @@ def test_a_shared_enum_is_created_once(workshop: Workshop, postgresql_url: str) 
     remake(workshop, "addon", models, postgresql_url)
     models = BASE + TABLE.format(cls="B", table="b", column="sa.Enum('b', name='letters')")
     service = remake(workshop, "fooapp", models, postgresql_url)
-    (script,) = service.revision("two", autogenerate=True)
+    (script,) = service.revision("two", autogenerate=True, prove="off")
     assert script.package == "addon"
     service.upgrade()
     assert service.check().problems == ()
@@ -391,13 +391,13 @@ def test_a_type_that_nothing_uses_is_dropped(workshop: Workshop, postgresql_url:
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TYPE nobodys AS ENUM ('x')")
     service = workshop.service(postgresql_url)
-    service.revision("one", autogenerate=True)
+    service.revision("one", autogenerate=True, prove="off")
     service.upgrade()
     models = BASE + TABLE.format(cls="A", table="a", column="sa.Integer")
     service = remake(
         workshop, "shop", models.replace("        x = ", "        y = "), postgresql_url
     )
-    service.revision("two", autogenerate=True)
+    service.revision("two", autogenerate=True, prove="off")
     service.upgrade()
     enums = sa.inspect(engine).get_enums()  # type: ignore[attr-defined]
     assert [one["name"] for one in enums] == ["nobodys"]
@@ -449,7 +449,7 @@ def test_include_object_gets_the_name_of_a_check(workshop: Workshop, sqlite_url:
     workshop.package("shop", models)
     env(workshop, "shop", "include_object=lambda o, name, *others: not name.startswith('own_')")
     service = workshop.service(sqlite_url)
-    service.revision("one", autogenerate=True)
+    service.revision("one", autogenerate=True, prove="off")
     service.upgrade()
     checks = (
         "sa.CheckConstraint('x > 0', name='plus'), sa.CheckConstraint('x < 9', name='own_less')"
@@ -645,7 +645,7 @@ def test_what_another_library_compares(
     workshop: Workshop, shop: Any, library: str, does: str, problem: str | None
 ) -> None:
     """It is told in words, and so is its own error; the values of enums are compared once."""
-    shop.revision("one", autogenerate=True)
+    shop.revision("one", autogenerate=True, prove="off")
     shop.upgrade()
     (workshop.root / f"{library}.py").write_text(COMPARATOR.format(does=does))
     env(workshop, "shop", "", f"import {library}")
@@ -681,7 +681,7 @@ def test_views_and_functions_of_alembic_utils(workshop: Workshop, postgresql_url
         table = TABLE.format(cls="A", table=f"{package}_table", column="sa.Integer")
         workshop.package(package, BASE + table)
     service = workshop.service(postgresql_url)
-    service.revision("tables", autogenerate=True)
+    service.revision("tables", autogenerate=True, prove="off")
     service.upgrade()
     for package in ("addon", "fooapp"):
         register(package)
@@ -726,7 +726,7 @@ def test_a_batch_keeps_rows_and_everything_about_the_table(
         "sa.Index('ix_lower', sa.text('lower(s)')))\n        last = sa.Column(sa.Integer"
     )
     service = one_column(workshop, sqlite_url, column, before)
-    service.revision("one", autogenerate=True)
+    service.revision("one", autogenerate=True, prove="off")
     service.upgrade()
     engine = sa.create_engine(sqlite_url)
     with engine.begin() as connection:
@@ -772,7 +772,7 @@ def test_one_reflection_serves_all_packages(workshop: Workshop, postgresql_url: 
         table = TABLE.format(cls="A", table=f"table{number}", column="sa.Integer, index=True")
         workshop.package(f"package{number}", BASE + table)
     service = workshop.service(postgresql_url)
-    service.revision("one", autogenerate=True)
+    service.revision("one", autogenerate=True, prove="off")
     service.upgrade()
     statements: list[str] = []
     engine = service.make_engine()
@@ -795,7 +795,7 @@ def test_alembic_postgresql_enum_compares_nothing_besides(
     for package in ("shop", "other"):
         env(workshop, package, "", "import alembic_postgresql_enum")
     service = workshop.service(postgresql_url)
-    service.revision("one", autogenerate=True)
+    service.revision("one", autogenerate=True, prove="off")
     service.upgrade()
     assert service.check().problems == ()
     service = remake(workshop, "shop", models.format("'new', 'paid', 'back'"), postgresql_url)
