@@ -189,6 +189,13 @@ def story(
     return Story(workshop, transactional_database_url)
 
 
+@pytest.fixture
+def small_story(workshop: Workshop, monkeypatch: pytest.MonkeyPatch, sqlite_url: str) -> Story:
+    """One in which nothing depends on the database."""
+    monkeypatch.chdir(workshop.root)
+    return Story(workshop, sqlite_url)
+
+
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_stories_on_mariadb(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, mariadb_url: str, number: int
@@ -376,8 +383,11 @@ def test_scripts_in_another_encoding(
     assert story.files() == before
 
 
-def test_an_ini_file_without_the_settings_of_the_adoption_is_led_to_them(story: Story) -> None:
+def test_an_ini_file_without_the_settings_of_the_adoption_is_led_to_them(
+    small_story: Story,
+) -> None:
     """As a server's may be: its database was taken over by another one."""
+    story = small_story
     story.app()
     versions = story.folder("migrations", PLAIN)
     story.script(versions, "aa01", None, "pages")
@@ -399,8 +409,9 @@ def test_an_ini_file_without_the_settings_of_the_adoption_is_led_to_them(story: 
     story.ws("check")
 
 
-def test_a_project_of_flask_migrate_without_its_environment(story: Story) -> None:
+def test_a_project_of_flask_migrate_without_its_environment(small_story: Story) -> None:
     """Its ``alembic.ini`` is beside the scripts, and the metadata an attribute of ``db``."""
+    story = small_story
     story.app(models=MODELS + "\n\nclass db:\n    metadata = Base.metadata\n")
     init = story.root / "fooapp" / "__init__.py"
     init.write_text(init.read_text().replace("fooapp.models.Base", "fooapp.models:db.metadata"))
@@ -747,8 +758,9 @@ def test_one_project_whose_scripts_went_with_the_tables(story: Story) -> None:
     assert "Nothing to do" in story.ws("-x", "packages=all", "upgrade").out
 
 
-def test_a_table_that_moved_and_is_made_by_two_packages(story: Story) -> None:
+def test_a_table_that_moved_and_is_made_by_two_packages(small_story: Story) -> None:
     """``upgrade`` and ``adopt`` do not lead to each other, but to ``move-table``."""
+    story = small_story
     story.app()
     story.workshop.package("addon", MODELS.replace("pages", "notes").replace("Page", "Note"))
     story.workshop.application("fooapp", story.ini, story.url)
