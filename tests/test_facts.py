@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -93,8 +93,11 @@ def sqlite_words(connection: Connection) -> str:
 # Every change is named, and nothing else; and what is written to mend it does so
 
 
-def mend(connection: Connection, before: Facts, now: Facts, change: str) -> Facts:
-    """Run what mends a database, which is then what it was, and return its facts."""
+def mend(connection: Connection, before: Facts, now: Facts, change: str) -> None:
+    """Run what mends a database, which is then what it was.
+
+    :param now: the facts behind the change
+    """
     found = [one for one in differences(now, before) if not one.note]
     unowned = [one.fact for one in found if one.attribute is None and one.left]
     unowned = [fact for fact in unowned if fact.table is None]
@@ -114,80 +117,47 @@ def mend(connection: Connection, before: Facts, now: Facts, change: str) -> Fact
     else:
         for statement in script:
             connection.exec_driver_sql(statement.replace("%", "%%"))
-    mended = read_facts(connection)
-    left = [called(one) for one in differences(mended, before) if not one.note]
+    left = [called(one) for one in differences(read_facts(connection), before) if not one.note]
     assert bool(left) == (change in NOT_MENDED), left
-    return mended
 
 
 def ids(changes: object) -> Any:
     return pytest.mark.parametrize("change", changes, ids=lambda sql: sql[:60])
 
 
-class Rich:
-    """A database with the rich schema, which is made anew where it is not mended to the letter."""
-
-    def __init__(self, server: PostgreSQLServer) -> None:
-        self.server = server
-        url = server.create_database()
-        self.template = str(make_url(url).database)
-        self.url = server.url_of(f"{self.template}_changed")
-        with connected(url) as connection:
-            run_sql(connection, SCHEMAS["postgresql"])
-            self.facts = read_facts(connection)
-        self.words = postgresql_words(server, url)
-        self.open = ExitStack()
-        self.kept: Connection | None = None
-
-    @property
-    def connection(self) -> Connection:
-        """A connection to the database as it was."""
-        if self.kept is None:
-            with self.server.connect() as connection:
-                name = make_url(self.url).database
-                connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {self.template}")
-            self.open.callback(self.server.drop_database, self.url)
-            self.kept = self.open.enter_context(connected(self.url))
-        return self.kept
-
-    def said(self) -> str:
-        """Return what pg_dump says of the database."""
-        return postgresql_words(self.server, self.url)
-
-    def drop(self) -> None:
-        """Let the next connection be to a new database."""
-        self.kept = None
-        self.open.close()
-
-
 @pytest.fixture(scope="module")
-def rich_database(postgresql_server: PostgreSQLServer) -> Iterator[Rich]:
-    found = Rich(postgresql_server)
-    yield found
-    # What is mended to the letter is so for pg_dump as well.
-    mended = found.words if found.kept is None else found.said()
-    found.drop()
-    postgresql_server.drop_database(postgresql_server.url_of(found.template))
-    assert mended == found.words
+def postgresql_template(postgresql_server: PostgreSQLServer) -> Iterator[tuple[str, str, Facts]]:
+    """The rich schema: the database's name, what pg_dump says of it, and its facts."""
+    url = postgresql_server.create_database()
+    with connected(url) as connection:
+        run_sql(connection, SCHEMAS["postgresql"])
+        facts = read_facts(connection)
+    yield str(make_url(url).database), postgresql_words(postgresql_server, url), facts
+    postgresql_server.drop_database(url)
 
 
 @ids([*CHANGES["postgresql"], *NOTHING["postgresql"]])
 def test_a_change_on_postgresql_is_named_and_seen_where_pg_dump_sees_it(
-    change: str, rich_database: Rich
+    change: str,
+    postgresql_server: PostgreSQLServer,
+    postgresql_template: tuple[str, str, Facts],
 ) -> None:
-    before, mended = rich_database.facts, None
-    connection = rich_database.connection
+    template, words, before = postgresql_template
+    name = f"{template}_changed"
+    with postgresql_server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+    url = postgresql_server.url_of(name)
     try:
-        run_sql(connection, change)
-        after = read_facts(connection)
-        changed = rich_database.said()
-        mended = mend(connection, before, after, change)
+        with connected(url) as connection:
+            run_sql(connection, change)
+            after = read_facts(connection)
+            changed = postgresql_words(postgresql_server, url)
+            mend(connection, before, after, change)
     finally:
-        if mended != before:
-            rich_database.drop()
+        postgresql_server.drop_database(url)
     found = tuple(called(one) for one in differences(before, after))
     assert found == CHANGES["postgresql"].get(change, ())
-    assert bool(found) == (changed != rich_database.words)
+    assert bool(found) == (changed != words)
 
 
 #: One object changes, or what it is called, and what another one says is another text.
