@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import alembic
+import alembic.config
 import pytest
 import sqlalchemy as sa
 
 from apps import THING, Workshop
+from in_process import beside, run_here
 from projects import INI, MAIN
 from runs import execute
 from websauna_migrate.config.template import template_folder
@@ -425,19 +427,11 @@ def test_an_environment_that_misses_an_argument_of_the_command_line_is_told_the_
     assert foo.ws(ini, "-x", "packages=all", "-x", "tenant=blue", "upgrade").status == 0
 
 
-@pytest.mark.parametrize("include", [False, True], ids=["one file", "an include"])
 def test_plain_alembic_works_with_the_template(
-    foo: Workshop, transactional_database_url: str, run: Any, include: bool
+    foo: Workshop, transactional_database_url: str, run: Any
 ) -> None:
     write_env(foo, template_folder())
     ini = write_ini(foo, transactional_database_url)
-    if include:
-        text = ini.read_text()
-        (ini.parent / "base.ini").write_text(text.replace("[alembic]", "[not_alembic]"))
-        ini.write_text(
-            "[includes]\ninclude_ini_files = base.ini\n[app:main]\n"
-            "[alembic]\nscript_location = fooapp:alembic\n"
-        )
     program = [sys.executable, "-m", "alembic", "-c", str(ini)]
     environment = {"PYTHONPATH": str(foo.root)}
     result = run([*program, "upgrade", "head"], env=environment, cwd=foo.root)
@@ -462,6 +456,28 @@ def test_plain_alembic_works_with_the_template(
     assert len(foo.service(transactional_database_url).upgrade().steps) == 2
 
 
+def test_plain_alembic_works_with_an_ini_that_includes_another(
+    foo: Workshop, sqlite_url: str
+) -> None:
+    write_env(foo, template_folder())
+    ini = write_ini(foo, sqlite_url)
+    (ini.parent / "base.ini").write_text(ini.read_text().replace("[alembic]", "[not_alembic]"))
+    ini.write_text(
+        "[includes]\ninclude_ini_files = base.ini\n[app:main]\n"
+        "[alembic]\nscript_location = fooapp:alembic\n"
+    )
+    history = {"alembic_history_fooapp", "websauna_migrate_ledger"}
+    for words, left in (
+        (("upgrade", "head"), {"offer", "second", *history}),
+        (("upgrade", "f200", "--sql"), {"offer", "second", *history}),
+        (("downgrade", "base"), history),
+    ):
+        with beside(foo.root, "fooapp"):
+            done = run_here(alembic.config.main, ["-c", str(ini), *words])
+        assert done.returncode == 0, (words, done)
+        assert tables(sqlite_url) == left, words
+
+
 def test_plain_alembic_without_the_applications_ini_says_so(foo: Workshop, run: Any) -> None:
     write_env(foo, template_folder())
     path = foo.root / "alembic.ini"
@@ -478,15 +494,15 @@ def test_plain_alembic_without_the_applications_ini_says_so(foo: Workshop, run: 
 
 
 @pytest.fixture
-def plain(foo: Workshop, database_url: str, run: Any) -> Any:
-    """Run plain ``alembic`` on the package, with the settings given."""
+def plain(foo: Workshop, database_url: str) -> Any:
+    """Type a command of plain ``alembic`` in this process, with the settings given."""
 
     def call(*words: str, **settings: str) -> Any:
         ini = write_ini(foo, database_url)
         lines = "".join(f"websauna_migrate.{key} = {value}\n" for key, value in settings.items())
         ini.write_text(ini.read_text().replace("[app:main]\n", f"[app:main]\n{lines}"))
-        program = [sys.executable, "-m", "alembic", "-c", str(ini), *words]
-        return run(program, env={"PYTHONPATH": str(foo.root)}, cwd=foo.root)
+        with beside(foo.root, "fooapp"):
+            return run_here(alembic.config.main, ["-c", str(ini), *words])
 
     write_env(foo, template_folder())
     return call

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
-from projects import Project
+from in_process import ProjectHere, make_project_here  # noqa: F401
 from runs import engine_of, execute, ledger, rows, steps, table, tables
 from websauna_migrate.errors import EnvironmentFailure, HistoryContradicted, UsageError
 
@@ -312,9 +312,10 @@ sa.Table("a", metadata, sa.Column("id", sa.Integer, primary_key=True))
 
 
 def test_the_way_out_by_the_command_line(
-    make_project: Callable[..., Project], database_url: str
+    make_project_here: Callable[..., ProjectHere],  # noqa: F811
+    database_url: str,
 ) -> None:
-    project = make_project(database_url)
+    project = make_project_here(database_url)
     project.env(PLAIN)
     project.script("aa01", None, **table("a"))
     project.script("aa02", "aa01", **table("b"))

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from apps import Workshop
+from in_process import beside, run_here
 from runs import ledger, rows, table, tables, wait_for
+from websauna_migrate.cli.ws_alembic import main
 
 INI = """
 [app:main]
@@ -45,6 +47,12 @@ class Site:
         self.ini.write_text(INI.format(url=url.replace("%", "%%"), settings=lines))
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Type a command in this process, beside the INI."""
+        with beside(self.ini.parent, "fooapp"):
+            return run_here(main, ["-c", str(self.ini), *words])
+
+    def process(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as a process, whose scripts may find our programs."""
         done: subprocess.CompletedProcess[str] = self._run(
             ["ws-alembic", "-c", self.ini, *words],
             cwd=self.ini.parent,
@@ -146,8 +154,8 @@ def test_every_look_sees_a_run(site: Site, transactional_database_url: str) -> N
         "    seen.write_text(done.stdout + done.stderr)\n"
     )
     site.workshop.script("fooapp", "f300", "f200", upgrade=f"op.get_bind()\n{look}")
-    assert site("upgrade", "f200").returncode == 0
-    assert site("upgrade").returncode == 0
+    assert site.process("upgrade", "f200").returncode == 0
+    assert site.process("upgrade").returncode == 0
     for word in ("status", "plan"):
         seen = (site.ini.parent / f"seen.{word}").read_text()
         assert "unning: upgrade in progress, at revision" in seen, seen
@@ -163,7 +171,7 @@ def test_repair_tells_a_step_that_is_at_work(site: Site, sqlite_url: str) -> Non
         'f"{done.returncode} {done.stdout}{done.stderr}")\n'
     )
     site.workshop.script("fooapp", "f300", "f200", upgrade=f'op.execute("COMMIT")\n{look}')
-    assert site("upgrade").returncode == 0
+    assert site.process("upgrade").returncode == 0
     seen = (site.ini.parent / "seen").read_text()
     assert seen.startswith("0 fooapp@f300 is running on "), seen
     assert 'upgrade in progress, at revision "f300" of package "fooapp" since ' in seen

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
 import pytest
 
-from projects import Project
-from runs import execute, tables
+from in_process import ProjectHere, beside, make_project_here  # noqa: F401
+from runs import engine_of, execute, tables
 
 MODELS = """
 class A(Base):
@@ -24,22 +25,19 @@ class B(Base):
 
 
 @pytest.fixture
-def made(make_project: Callable[..., Project], database_url: str) -> Project:
+def made(make_project_here: Callable[..., ProjectHere], database_url: str) -> ProjectHere:  # noqa: F811
     """A project without scripts whose tables are in the database."""
-    project = make_project(database_url)
+    project = make_project_here(database_url)
     project.models(MODELS)
-    project.python(f"""
-        import sqlalchemy as sa
-        from fooapp.models import Base
-        Base.metadata.create_all(sa.create_engine({database_url!r}))
-    """)
+    with beside(project.root, "fooapp"):
+        import_module("fooapp.models").Base.metadata.create_all(engine_of(database_url))
     return project
 
 
 ADOPT = "ws-alembic -x packages=fooapp adopt"
 
 
-def test_the_messages_lead_out(made: Project, database_url: str) -> None:
+def test_the_messages_lead_out(made: ProjectHere, database_url: str) -> None:
     # Without a script: what is said is followed.
     done = made.ws("revision", "--autogenerate", "-m", "first")
     assert "No changes" in done.stdout and ADOPT in done.stderr
@@ -59,7 +57,9 @@ def test_the_messages_lead_out(made: Project, database_url: str) -> None:
 
 
 @pytest.mark.parametrize("empty", [False, True])
-def test_a_history_that_begins_with_a_column(made: Project, database_url: str, empty: bool) -> None:
+def test_a_history_that_begins_with_a_column(
+    made: ProjectHere, database_url: str, empty: bool
+) -> None:
     """As where the first tables were ever made by ``create_all``, behind a script for these."""
     if empty:
         made.script("b0")
@@ -75,7 +75,7 @@ def test_a_history_that_begins_with_a_column(made: Project, database_url: str, e
     made.ws("check")
 
 
-def test_a_history_that_begins_where_the_tables_were(made: Project, database_url: str) -> None:
+def test_a_history_that_begins_where_the_tables_were(made: ProjectHere, database_url: str) -> None:
     """Its first script does nothing, and what comes behind it is to be applied."""
     made.script("b0")
     made.ws("upgrade")
@@ -87,7 +87,7 @@ def test_a_history_that_begins_where_the_tables_were(made: Project, database_url
     made.ws("check")
 
 
-def test_a_difference_is_named(made: Project, database_url: str) -> None:
+def test_a_difference_is_named(made: ProjectHere, database_url: str) -> None:
     made.script("one", None, 'op.create_table("a", sa.Column("id", sa.Integer, primary_key=True))')
     execute(database_url, "ALTER TABLE b ADD COLUMN more INTEGER")
     checked = made.ws("check", ok=False)
@@ -98,9 +98,10 @@ def test_a_difference_is_named(made: Project, database_url: str) -> None:
 
 
 def test_nothing_of_it_is_said_where_it_is_not_true(
-    make_project: Callable[..., Project], database_url: str
+    make_project_here: Callable[..., ProjectHere],  # noqa: F811
+    database_url: str,
 ) -> None:
-    project = make_project(database_url)
+    project = make_project_here(database_url)
     project.models(MODELS)
     project.script("one", None, 'op.create_table("a", sa.Column("id", sa.Integer))')
     project.script("two", "one", 'op.create_table("a", sa.Column("id", sa.Integer))')
