@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,7 +34,9 @@ from typing import IO, Any, NoReturn
 
 import pytest
 import sqlalchemy as sa
+from build import ProjectBuilder
 from hypothesis import settings
+from pyproject_hooks import quiet_subprocess_runner
 
 from apps import workshop  # noqa: F401 - a fixture of all tests
 from databases import MariaDBServer, PostgreSQLServer, Unavailable, start_mariadb, start_postgresql
@@ -429,10 +432,10 @@ def build_wheel(source: Path, target: Path) -> Path:
         ".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "*.sqlite"
     )
     shutil.copytree(source, copy, ignore=ignored)
-    before = set(target.glob("*.whl"))
-    pip("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", target, copy)
-    (wheel,) = set(target.glob("*.whl")) - before
-    return wheel
+    # What pip does without isolation, in one process. Setuptools warns of its own settings.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Path(ProjectBuilder(copy, runner=quiet_subprocess_runner).build("wheel", target))
 
 
 def link_dependencies(target: Path) -> Path:
@@ -455,10 +458,22 @@ def link_dependencies(target: Path) -> Path:
     return target
 
 
-def install_into(environment: Environment, wheels: Sequence[Path]) -> None:
-    """Make an environment, and install wheels into it."""
+def install_into(
+    environment: Environment, wheels: Sequence[Path], like: Environment | None = None
+) -> None:
+    """Make an environment, and install wheels into it.
+
+    :param like: an environment that has the project alone, which is taken over as it is there
+    """
     venv.create(environment.root, symlinks=True)
-    pip("--python", environment.python, "install", "--quiet", "--no-deps", *wheels)
+    if like is not None:
+        shutil.copytree(like.site_packages, environment.site_packages, dirs_exist_ok=True)
+        for script in like.program("").glob("ws-*"):
+            text = script.read_text(encoding="utf-8").replace(str(like.root), str(environment.root))
+            environment.program(script.name).write_text(text, encoding="utf-8")
+            shutil.copymode(script, environment.program(script.name))
+    if wheels:
+        pip("--python", environment.python, "install", "--quiet", "--no-deps", *wheels)
     dependencies = link_dependencies(environment.root / "dependencies")
     path = environment.site_packages / "dependencies.pth"
     path.write_text(f"{dependencies}\n", encoding="utf-8")
@@ -517,12 +532,14 @@ def installed_venv(
     """
 
     def create(*package_dirs: str | os.PathLike[str]) -> Environment:
-        sources = [Path(directory).resolve() for directory in package_dirs]
+        sources = sorted(Path(directory).resolve() for directory in package_dirs)
         folder = of_all_workers / f"an environment {digest_of(*sources)}"
         environment = Environment(folder / "with spaces in its name")
+        like = create() if sources else None
         with alone(folder) as is_there:
             if not is_there:
-                install_into(environment, [wheel, *map(wheel_of, sources)])
+                wheels = [wheel_of(source) for source in sources] or [wheel]
+                install_into(environment, wheels, like)
         return environment
 
     return create

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import make_url
 from webtest import TestApp
 
+from by_fork import by_fork
 from conftest import REPOSITORY, Environment, Run
 
 EXAMPLES = REPOSITORY / "examples"
@@ -126,7 +127,9 @@ def test_example_goes_up_serves_goes_down_and_up_again(
     ws_alembic(ini, "upgrade")
     ws_alembic(ini, "check")
 
-    visit = run([environment.python, "-c", VISIT, f"ws://{ini}"], cwd=ini.parent)
+    script = ini.with_name("visit.py")
+    script.write_text(VISIT)
+    visit = run([*by_fork(script, environment.python), f"ws://{ini}"], cwd=ini.parent)
     assert visit.returncode == 0, visit.stdout + visit.stderr
     assert json.loads(visit.stdout) == {
         "offers": [

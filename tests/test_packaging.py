@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from mako.template import Template
 
-from conftest import REPOSITORY, build_wheel
+from conftest import REPOSITORY, Environment, build_wheel, install_into, pip
 
 TEMPLATE = REPOSITORY / "alembic_template"
 TEMPLATE_FILES = {"README", "env.py", "script.py.mako", "versions/.gitkeep"}
@@ -200,7 +200,7 @@ def test_nothing_that_was_built_is_committed():
     assert [f for f in files if re.search(r"\.egg-info|__pycache__|\.sqlite$|^\.venv", f)] == []
 
 
-def test_scripts_that_were_left_out_of_a_wheel(installed_venv, run, tmp_path):
+def test_scripts_that_were_left_out_of_a_wheel(installed_venv, wheel_of, run, tmp_path):
     """The message's own line puts them in."""
     left_out = tmp_path / "user"
     ignored = shutil.ignore_patterns("*.egg-info", "build", "__pycache__")
@@ -211,26 +211,28 @@ def test_scripts_that_were_left_out_of_a_wheel(installed_venv, run, tmp_path):
     assert found in source
     source = source.replace(found, f'{found}\nexclude = ["*.alembic*"]')
     project.write_text(source, encoding="utf-8")
-    others = [path for path in EXAMPLES if path.name != "user"]
+    others = [wheel_of(path) for path in EXAMPLES if path.name != "user"]
+    environment = Environment(tmp_path / "an environment")
+    wheel = build_wheel(left_out, tmp_path / "left out")
+    install_into(environment, [wheel, *others], installed_venv())
     site = tmp_path / "site"
     site.mkdir()
     shutil.copy(REPOSITORY / "development.ini", site)
 
-    def upgrade(*packages):
-        program = installed_venv(*packages).program("ws-alembic")
-        return run([program, "-x", "packages=all", "upgrade"], cwd=site)
+    def upgrade():
+        program = environment.program("ws-alembic")
+        return run([program, "-x", "packages=all", "upgrade"], cwd=site, by_fork=False)
 
-    refused = upgrade(left_out, *others)
+    refused = upgrade()
     assert (refused.returncode, refused.stdout) == (1, "")
     assert 'Package "acme.user" owns tables (' in refused.stderr
     assert list(site.glob("*.sqlite")) == []
     section = "[tool.setuptools.package-data]\n"
     line = re.search(r'^ *("acme.user" = .*)$', refused.stderr, re.MULTILINE)
     assert section in refused.stderr and line is not None
-    mended = tmp_path / "mended"
-    shutil.copytree(left_out, mended, ignore=ignored)
-    (mended / "pyproject.toml").write_text(
-        source.replace(section, f"{section}{line[1]}\n"), encoding="utf-8"
-    )
-    done = upgrade(mended, *others)
+    project.write_text(source.replace(section, f"{section}{line[1]}\n"), encoding="utf-8")
+    mended = build_wheel(left_out, tmp_path / "mended")
+    words = ("install", "--quiet", "--no-deps", "--force-reinstall", mended)
+    pip("--python", environment.python, *words)
+    done = upgrade()
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,6 @@ import shlex
 import shutil
 import sqlite3
 import textwrap
-import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -20,7 +19,16 @@ from subprocess import CompletedProcess
 import pytest
 import sqlalchemy as sa
 
-from conftest import REPOSITORY, Environment, PostgreSQLServer, link_dependencies, pip, run_process
+from by_fork import programs_by_fork
+from conftest import (
+    REPOSITORY,
+    Environment,
+    PostgreSQLServer,
+    alone,
+    install_into,
+    pip,
+    run_process,
+)
 
 PACKAGES = ("user", "shop", "app")
 
@@ -47,12 +55,14 @@ class Site:
 
         A shell runs it, but for a command of ours alone.
         """
-        path = os.pathsep.join(
-            [str(self.environment.root / "bin"), self.extra_path, os.environ["PATH"]]
-        )
-        alone = command.startswith("ws-") and not set(command) & set("|;&$<>()*?~`#\\\n")
+        of_ours = command.startswith("ws-") and not set(command) & set("|;&$<>()*?~`#\\\n")
+        bin = self.environment.root / "bin"
+        folders = [str(bin), self.extra_path, os.environ["PATH"]]
+        if not of_ours:
+            folders.insert(0, programs_by_fork(self.clone.parent / "programs", bin))
+        path = os.pathsep.join(folders)
         result = run_process(
-            shlex.split(command) if alone else ["sh", "-c", command],
+            shlex.split(command) if of_ours else ["sh", "-c", command],
             cwd=cwd or self.clone,
             env={"PATH": path, "HOME": str(self.clone.parent)},
             input=input,
@@ -83,12 +93,11 @@ class Site:
             engine.dispose()
 
 
-@pytest.fixture(scope="module")
-def clone_and_environment(
-    wheel: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Environment]:
-    """A clone of a repository with the example, installed editable; tests reset it by git."""
-    root = tmp_path_factory.mktemp("walkthrough") / "a site"
+def make_clone_and_environment(root: Path, like: Environment) -> None:
+    """Make a repository with the example, a clone of it, and an environment that has it editable.
+
+    :param like: an environment with our wheel
+    """
     root.mkdir()
     origin, clone = root / "origin.git", root / "clone"
     work = root / "work"
@@ -109,15 +118,42 @@ def clone_and_environment(
     ):
         assert run_process(command, cwd=work).returncode == 0, command
     environment = Environment(root / "an environment")
-    venv.create(environment.root, symlinks=True)
-    pip("--python", environment.python, "install", "--quiet", "--no-deps", wheel)
-    dependencies = link_dependencies(root / "dependencies")
-    (environment.site_packages / "dependencies.pth").write_text(f"{dependencies}\n")
+    install_into(environment, [], like)
     editable = [word for name in PACKAGES for word in ("-e", str(clone / name))]
     pip(
         *("--python", environment.python, "install", "--quiet", "--no-deps"),
         *("--no-build-isolation", *editable),
     )
+
+
+@pytest.fixture(scope="module")
+def clone_and_environment(
+    installed_venv: Callable[..., Environment],
+    of_all_workers: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Environment]:
+    """A clone of a repository with the example, installed editable; tests reset it by git.
+
+    It is made once for all workers, each of which has a copy with its own paths in it.
+    """
+    made = of_all_workers / "what is walked through"
+    like = installed_venv()
+    with alone(made) as is_there:
+        if not is_there:
+            make_clone_and_environment(made, like)
+    root = tmp_path_factory.mktemp("walkthrough") / "a site"
+    shutil.copytree(made, root, symlinks=True)
+    clone, environment = root / "clone", Environment(root / "an environment")
+    installed = environment.site_packages
+    for path in (
+        clone / ".git" / "config",
+        *environment.program("").iterdir(),
+        *installed.glob("*.pth"),
+        *installed.glob("*.dist-info/direct_url.json"),
+    ):
+        if path.is_file() and not path.is_symlink():
+            text = path.read_text(encoding="utf-8").replace(str(made), str(root))
+            path.write_text(text.replace(made.as_uri(), root.as_uri()), encoding="utf-8")
     return clone, environment
 
 
