@@ -23,6 +23,8 @@ Comments, which no reader of the site sees, say what else a page needs:
 
 from __future__ import annotations
 
+import atexit
+import functools
 import itertools
 import json
 import os
@@ -37,7 +39,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BEHIND", "BLOCK", "PLAYED_IN", "Page", "Server", "normal"]
+from by_fork import programs_by_fork
+
+__all__ = ["BEHIND", "BLOCK", "PLAYED_IN", "Page", "normal"]
 
 #: A block, also one within a list; or a command that no reader sees.
 BLOCK = re.compile(
@@ -80,12 +84,14 @@ def serve() -> None:
     Importing what every command needs takes longer than most commands do.
     """
     import alembic.config
+    import setuptools
 
     from fork_server import import_everything
     from websauna_migrate.cli import ws_alembic, ws_create_table, ws_db_shell, ws_dump_db
 
     import_everything("websauna_migrate")
     mains = {
+        "setup.py": lambda words: setuptools.setup(script_args=words) and None,
         "alembic": alembic.config.main,
         "ws-alembic": ws_alembic.main,
         "ws-create-table": ws_create_table.main,
@@ -153,6 +159,14 @@ class Server:
             self.process.communicate()
 
 
+@functools.cache
+def shared_server() -> Server:
+    """Return the server of all pages that this process plays."""
+    server = Server()
+    atexit.register(server.close)
+    return server
+
+
 class Page:
     """A page of the documentation, and the folder in which it is played.
 
@@ -169,7 +183,6 @@ class Page:
         path: Path,
         root: Path,
         urls: Mapping[str, str] | None = None,
-        server: Server | None = None,
     ) -> None:
         self.path = path
         self.urls = urls or {}
@@ -182,19 +195,14 @@ class Page:
         self.in_example = PLAYED_IN.search(self.text) is not None
         self.here = root
         self.pythonpath: list[str] = []
-        self.server = server or Server()
-        self.is_own_server = server is None
+        self.server = shared_server()
         self.screen = ""
 
     def played(self) -> str:
         """Type every command, and return the page with what was printed."""
-        try:
-            if self.before is not None:
-                self.before = BLOCK.sub(self.block, self.before)
-            return BLOCK.sub(self.block, self.text)
-        finally:
-            if self.is_own_server:
-                self.server.close()
+        if self.before is not None:
+            self.before = BLOCK.sub(self.block, self.before)
+        return BLOCK.sub(self.block, self.text)
 
     def block(self, match: re.Match[str]) -> str:
         """Write the file of a block, or type its commands."""
@@ -260,19 +268,26 @@ class Page:
             if option != "-e":
                 continue
             project = self.here / word.partition("[")[0]
-            code = "import setuptools; setuptools.setup()"
-            program = [sys.executable, "-W", "ignore", "-c", code, "-q", "egg_info"]
-            subprocess.run(program, cwd=project, check=True, capture_output=True)
+            job = {"program": "setup.py", "words": ["-q", "egg_info"]}
+            status, screen = self.server.run(
+                {**job, "env": self.environment(), "cwd": str(project)}
+            )
+            assert status == 0, screen
             source = project / "src"
             self.pythonpath.append(str(source if source.is_dir() else project))
 
-    def run(self, command: str) -> tuple[int, str]:
-        """Run a command; return its exit status and what a terminal would show."""
+    def environment(self) -> dict[str, str]:
+        """Return the variables of a command."""
         env = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
         scripts = str(Path(sys.executable).parent)
         env["PATH"] = os.pathsep.join([scripts, *filter(None, [self.programs]), env["PATH"]])
         env["PYTHONPATH"] = os.pathsep.join(self.pythonpath)
         env["XDG_CACHE_HOME"] = str(self.root / ".cache")
+        return env
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Run a command; return its exit status and what a terminal would show."""
+        env = self.environment()
         words = command.removesuffix(SHOW_STATUS)
         if words.startswith(("ws-", "alembic ")) and not set(words) & set("|;&$<>"):
             program, *rest = shlex.split(words.replace("\\\n", " "), comments=True)
@@ -280,6 +295,9 @@ class Page:
             status, screen = self.server.run(job)
             screen += f"exit status {status}\n" if words != command else ""
         else:
+            if "ws-" in command:
+                ours = programs_by_fork(self.root.with_name("programs"))
+                env["PATH"] = os.pathsep.join([ours, env["PATH"]])
             done = subprocess.run(
                 ["sh", "-c", command],
                 cwd=self.here,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from documents import BLOCK, PLAYED_IN, Page, Server, normal
+from documents import BLOCK, PLAYED_IN, Page, normal
 from example_sites import make_example, paths_of
 from test_documents import DOCS, STORIES
 from websauna_migrate.cli.parser import make_parser
@@ -94,30 +94,20 @@ def test_each_command_within_a_sentence_is_understood() -> None:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """What types the commands of all pages."""
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Path:
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the example, migrated."""
     root = tmp_path_factory.mktemp("example").resolve()
     make_example(root)
-    page = Page(DOCS / "index.rst", root, server=server)
+    page = Page(DOCS / "index.rst", root)
     page.pythonpath = paths_of(root)
     page.prepare("ws-alembic -q -x packages=all upgrade")
     return root
 
 
 @pytest.mark.parametrize("name", [page for page, text in pages() if PLAYED_IN.search(text)])
-def test_the_screens_of_a_page_are_real(
-    name: str, tmp_path: Path, example: Path, server: Server
-) -> None:
+def test_the_screens_of_a_page_are_real(name: str, tmp_path: Path, example: Path) -> None:
     root = tmp_path.resolve() / "site"
     shutil.copytree(example, root)
-    page = Page(DOCS / f"{name}.rst", root, server=server)
+    page = Page(DOCS / f"{name}.rst", root)
     page.pythonpath = paths_of(root)
     assert normal(page.played()) == normal(page.text), f"python tests/documents.py docs/{name}.rst"
