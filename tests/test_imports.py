@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,22 +88,72 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def modules_of(project: Path, *words: str, prepare: str = "") -> set[str]:
-    """Return the modules that a command has imported at its end."""
-    program = (
-        f"import sys; sys.path[:0] = [{str(project)!r}, {str(REPOSITORY)!r}]\n{prepare}\n"
-        "from websauna_migrate.cli.ws_alembic import main\n"
-        "try: status = main(sys.argv[1:])\n"
-        "except SystemExit as exc: status = exc.code\n"
-        "print(*sorted(sys.modules), sep='\\n', file=sys.stderr)\n"
-        "sys.exit(status)"
+#: Forks for each command that its standard input names, and prints what is imported at the end.
+SERVER = f"""
+import json, os, sys
+sys.path.insert(0, {str(REPOSITORY)!r})
+import pyramid.paster, pyramid.config, sqlalchemy, plaster_pastedeploy
+real = os.dup(1)
+print(json.dumps([0, "", sorted(sys.modules)]), flush=True)
+for line in sys.stdin:
+    job = json.loads(line)
+    if os.fork() == 0:
+        os.close(0)
+        sys.stdin = open(os.devnull)
+        screen = os.open("screen", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        os.chdir(job["cwd"])
+        sys.path.insert(0, job["cwd"])
+        for number in (1, 2):
+            os.dup2(screen, number)
+        status = 1
+        try:
+            exec(job["prepare"])
+            from websauna_migrate.cli.ws_alembic import main
+            status = main(job["words"])
+        except SystemExit as exc:
+            status = exc.code
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.lseek(screen, 0, 0)
+            text = os.read(screen, 100_000).decode()
+            os.write(real, (json.dumps([status, text, sorted(sys.modules)]) + "\\n").encode())
+            os._exit(0)
+    os.wait()
+"""
+
+#: ``modules_of(project, *words, prepare="")``: the modules that a command has imported at its end.
+Modules = Callable[..., set[str]]
+
+
+@pytest.fixture(scope="module")
+def modules_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Modules]:
+    """Run commands in forks of a process that has only imported Pyramid and SQLAlchemy."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path_factory.mktemp("screens"),
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words], capture_output=True, text=True, cwd=project
-    )
-    # Nothing is applied in these projects where status is asked.
-    assert done.returncode == (1 if "status" in words else 0), done.stderr[-2000:]
-    return set(done.stderr.split())
+    assert process.stdin is not None and process.stdout is not None
+    before = set(json.loads(process.stdout.readline())[2])
+    forbidden = ("websauna_migrate", "sqlite3", "psycopg2", *FORBIDDEN, *QUICK_FORBIDDEN)
+    assert not found(before, forbidden)
+
+    def run(project: Path, *words: str, prepare: str = "") -> set[str]:
+        job = {"cwd": str(project), "words": words, "prepare": prepare}
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        status, screen, modules = json.loads(process.stdout.readline())
+        # Nothing is applied in these projects where status is asked.
+        assert status == (1 if "status" in words else 0), screen[-2000:]
+        return set(modules)
+
+    yield run
+    process.communicate()
 
 
 COMMANDS = [
@@ -118,7 +170,7 @@ def found(modules: set[str], names: tuple[str, ...]) -> set[str]:
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[-1])
-def test_a_command_that_looks(project: Path, words: tuple[str, ...]) -> None:
+def test_a_command_that_looks(project: Path, modules_of: Modules, words: tuple[str, ...]) -> None:
     forbidden = {*(FORBIDDEN if words[-1] == "--help" else QUICK_FORBIDDEN)}
     if words[-1] == "plan":
         # It counts what its steps would lose.
@@ -130,7 +182,9 @@ def test_a_command_that_looks(project: Path, words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("verb", ["heads", "history", "current"])
-def test_what_asks_for_no_plan(project: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+def test_what_asks_for_no_plan(
+    project: Path, modules_of: Modules, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / "cache"))
     settled = "import websauna_migrate.revision_scripts.script_files as s; s.SETTLED_NS = 0"
     words = ("-c", "app.ini", "-x", "packages=all", verb)
@@ -140,7 +194,7 @@ def test_what_asks_for_no_plan(project: Path, monkeypatch: pytest.MonkeyPatch, v
     assert not found(modules_of(project, *words), tuple(sorted(forbidden)))
 
 
-def test_an_upgrade_after_a_run_with_a_ledger(project: Path) -> None:
+def test_an_upgrade_after_a_run_with_a_ledger(project: Path, modules_of: Modules) -> None:
     script = project / "importing_package" / "alembic" / "versions" / "a1.py"
     script.write_text('revision = "a1"\ndown_revision = None\ndef upgrade():\n    pass\n')
     words = ("-c", "app.ini", "-x", "packages=all", "upgrade")
@@ -157,7 +211,7 @@ def pretend_all_is_applied(project: Path) -> None:
     connection.close()
 
 
-def test_a_check_of_models_without_classes_needs_no_orm(project: Path) -> None:
+def test_a_check_of_models_without_classes_needs_no_orm(project: Path, modules_of: Modules) -> None:
     (project / "importing_package" / "__init__.py").write_text(
         "import sqlalchemy\n\nmetadata = sqlalchemy.MetaData()\n\n"
         "def includeme(config):\n    config.add_migration_package(metadata=metadata)\n"
@@ -169,13 +223,13 @@ def test_a_check_of_models_without_classes_needs_no_orm(project: Path) -> None:
     assert not found(modules, unused)
 
 
-def test_an_upgrade_with_nothing_to_do(project: Path) -> None:
+def test_an_upgrade_with_nothing_to_do(project: Path, modules_of: Modules) -> None:
     pretend_all_is_applied(project)
     modules = modules_of(project, "-c", "app.ini", "-x", "packages=all", "upgrade")
     assert not found(modules, QUICK_FORBIDDEN)
 
 
-def test_an_upgrade_with_steps(project: Path) -> None:
+def test_an_upgrade_with_steps(project: Path, modules_of: Modules) -> None:
     (project / "a_script_was_imported.py").touch()
     (project / "importing_package" / "alembic" / "versions" / "a1.py").write_text(
         f'{SCRIPT}\nfrom alembic import op\ndef upgrade():\n    op.execute("SELECT 1")\n'
@@ -196,7 +250,9 @@ def test_an_upgrade_with_steps(project: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["plan", "lint"])
-def test_the_linter_is_for_pending_steps(project: Path, postgresql_url: str, verb: str) -> None:
+def test_the_linter_is_for_pending_steps(
+    project: Path, modules_of: Modules, postgresql_url: str, verb: str
+) -> None:
     ini = project / "app.ini"
     url = postgresql_url.replace("%", "%%")
     ini.write_text(f"[app:main]\nuse = call:importing_app:main\nsqlalchemy.url = {url}\n")
@@ -215,7 +271,7 @@ def test_the_linter_is_for_pending_steps(project: Path, postgresql_url: str, ver
         assert not found(modules, tuple(forbidden))
 
 
-def test_help_starts_neither_the_service_nor_a_driver(project: Path) -> None:
+def test_help_starts_neither_the_service_nor_a_driver(project: Path, modules_of: Modules) -> None:
     modules = modules_of(project, "--help")
     assert not found(
         modules, ("websauna_migrate.service", "websauna_migrate.runs.runner", "psycopg2", "sqlite3")
