@@ -22,6 +22,7 @@ import sqlalchemy
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
+from by_fork import programs_by_fork
 from runs import execute
 
 SECRET = "s3cr3t;touch${IFS}x"
@@ -176,14 +177,15 @@ def test_arguments_reach_pg_dump(postgresql_server, postgresql_url, ini, run) ->
 
 @pytest.mark.parametrize("words", [["-Fc"], ["--format=custom"], ["-F", "p"], ["-Ft"]])
 def test_a_postgresql_dump_into_a_full_disk_is_a_failure(
-    postgresql_server, postgresql_url, ini, run, words
+    postgresql_server, postgresql_url, ini, run, tmp_path, words
 ) -> None:
-    env = {"PATH": path_with(postgresql_server.bin_dir)}
+    ours = programs_by_fork(tmp_path / "ours")
+    env = {"PATH": os.pathsep.join([ours, path_with(postgresql_server.bin_dir)])}
     line = f"ws-dump-db {ini(postgresql_url)} {' '.join(words)}"
     full = run(["sh", "-c", f"{line} >/dev/full"], env=env)
     assert full.returncode == 1
     assert "No space left on device" in full.stderr and "Traceback" not in full.stderr
-    whole = run(["sh", "-c", line], env=env, text=False)
+    whole = run(line.split(), env=env, text=False)
     assert (whole.returncode, whole.stderr) == (0, b"")
     assert len(whole.stdout) > 100
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from projects import Project
-from runs import ledger, rows, tables, transaction_on, wait_for
+from runs import execute, ledger, rows, tables, transaction_on, wait_for
 
 pytest.importorskip("gevent")
 pytest.importorskip("psycogreen")
@@ -71,9 +71,8 @@ def test_commands_come_to_their_end(project: Project) -> None:
 
 
 def test_a_lock_is_waited_for(project: Project) -> None:
-    project.script("one", None, 'op.execute("CREATE TABLE t (n INTEGER)")')
-    ws(project, "upgrade")
-    project.script("two", "one", 'op.execute("ALTER TABLE t ADD COLUMN m INTEGER")')
+    execute(project.url, "CREATE TABLE t (n INTEGER)")
+    project.script("one", None, 'op.execute("ALTER TABLE t ADD COLUMN m INTEGER")')
     with transaction_on(project.url, "SELECT * FROM t"):
         process = start(project, "upgrade")
         assert process.stderr is not None

@@ -172,6 +172,10 @@ def found(modules: set[str], names: tuple[str, ...]) -> set[str]:
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[-1])
 def test_a_command_that_looks(project: Path, modules_of: Modules, words: tuple[str, ...]) -> None:
     forbidden = {*(FORBIDDEN if words[-1] == "--help" else QUICK_FORBIDDEN)}
+    if words[-1] == "--help":
+        # It starts neither the service nor a driver.
+        forbidden |= {"websauna_migrate.service", "websauna_migrate.runs.runner"}
+        forbidden |= {"psycopg2", "sqlite3"}
     if words[-1] == "plan":
         # It counts what its steps would lose.
         forbidden -= {"websauna_migrate.planning.accesses"}
@@ -269,13 +273,6 @@ def test_the_linter_is_for_pending_steps(
     if verb == "plan":
         forbidden = set(QUICK_FORBIDDEN) - {"sqlalchemy.dialects.postgresql"}
         assert not found(modules, tuple(forbidden))
-
-
-def test_help_starts_neither_the_service_nor_a_driver(project: Path, modules_of: Modules) -> None:
-    modules = modules_of(project, "--help")
-    assert not found(
-        modules, ("websauna_migrate.service", "websauna_migrate.runs.runner", "psycopg2", "sqlite3")
-    )
 
 
 def test_the_service_needs_no_alembic() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
+from by_fork import programs_by_fork
 from conftest import REPOSITORY, Run, build_wheel
 
 README = (REPOSITORY / "README.rst").read_text(encoding="utf-8")
@@ -34,13 +36,20 @@ def normal(text: str) -> str:
     return re.sub(r"\d+\.\d+ s", "TIME", text)
 
 
+def path_of(folder: Path) -> dict[str, str]:
+    """Return the variable by which a shell finds our programs."""
+    ours = programs_by_fork(folder.with_name(f"programs of {folder.name}"))
+    return {"PATH": os.pathsep.join([ours, str(Path(sys.executable).parent), os.environ["PATH"]])}
+
+
 def test_the_first_screen(tmp_path: Path, run: Run) -> None:
     package = tmp_path / "fooapp"
     package.mkdir()
     (package / "__init__.py").write_text(blocks("python")[0])
     (tmp_path / "development.ini").write_text(blocks("ini")[0])
+    env = {**path_of(tmp_path), "PYTHONPATH": str(tmp_path)}
     for command, output in commands(blocks("console")[0]):
-        result = run(["sh", "-c", command], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+        result = run(["sh", "-c", command], cwd=tmp_path, env=env)
         assert result.returncode == 0, result.stderr
         printed = (result.stderr + result.stdout).replace(str(tmp_path), "/site")
         assert normal(printed).strip() == normal(output).strip()
@@ -58,7 +67,7 @@ def test_the_example_application(tmp_path: Path, run: Run) -> None:
     typed = commands(blocks("console")[3])
     assert typed[0][0] == "ws-alembic -x packages=all -c development.ini upgrade"
     for command, output in typed:
-        result = run(["sh", "-c", command], cwd=tmp_path)
+        result = run(["sh", "-c", command], cwd=tmp_path, env=path_of(tmp_path))
         assert normal(result.stderr + result.stdout).strip() == normal(output).strip()
 
 
