@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,27 +179,57 @@ def test_a_comment_on_a_table_that_is_still_new_is_of_use(app: Callable[..., Any
     assert (report.findings, report.accepted, report.warnings) == ((), (), ())
 
 
-@pytest.mark.parametrize(
-    ("comment", "left"),
-    [
-        ("# squawk-ignore-file", []),
-        ("# squawk-ignore-file ban-drop-column", ["renaming-column"]),
-        ("# squawk-ignore-file: ban-drop-column,renaming-column", []),
-        ('op.execute("-- squawk-ignore-file ban-drop-column")', ["renaming-column"]),
-        ("# squawk-ignored", ["ban-drop-column", "renaming-column"]),
-        ("# nosquawk", ["ban-drop-column", "renaming-column"]),
-    ],
-)
-def test_comments_for_a_whole_script(
-    app: Callable[..., Any], comment: str, left: list[str]
-) -> None:
-    report = app(f"""
-    op.drop_column("users", "a")
-    op.alter_column("users", "b", new_column_name="bb")
-    {comment}
-    """)
-    assert [one.rule for one in report.findings] == left
-    assert len(report.accepted) == 2 - len(left)
+@pytest.fixture
+def scripts(workshop: Workshop, postgresql_url: str) -> Callable[..., Any]:
+    """Make an app with one pending script for each body, on a table of its own; return the report.
+
+    ``users`` stands for the table.
+    """
+
+    def lint(*bodies: str) -> Any:
+        names = [f"users{number}" for number in range(len(bodies))]
+        workshop.package("fooapp")
+        workshop.script("fooapp", "r", upgrade="".join(BASE.replace("users", n) for n in names))
+        workshop.service(postgresql_url).upgrade()
+        down = "r"
+        for number, (name, body) in enumerate(zip(names, bodies, strict=True)):
+            text = textwrap.dedent(body).replace("users", name)
+            workshop.script("fooapp", f"r{number}", down, upgrade=text)
+            down = f"r{number}"
+        report = workshop.service(postgresql_url).lint()
+        assert report.steps == len(bodies)
+        return report
+
+    return lint
+
+
+#: A comment, and the rules that are told all the same.
+FOR_A_SCRIPT = [
+    ("# squawk-ignore-file", []),
+    ("# squawk-ignore-file ban-drop-column", ["renaming-column"]),
+    ("# squawk-ignore-file: ban-drop-column,renaming-column", []),
+    ('op.execute("-- squawk-ignore-file ban-drop-column")', ["renaming-column"]),
+    ("# squawk-ignored", ["ban-drop-column", "renaming-column"]),
+    ("# nosquawk", ["ban-drop-column", "renaming-column"]),
+]
+
+
+def test_comments_for_a_whole_script(scripts: Callable[..., Any]) -> None:
+    report = scripts(
+        *(
+            f"""
+            op.drop_column("users", "a")
+            op.alter_column("users", "b", new_column_name="bb")
+            {comment}
+            """
+            for comment, _ in FOR_A_SCRIPT
+        )
+    )
+    for number, (comment, left) in enumerate(FOR_A_SCRIPT):
+        revision = f"r{number}"
+        found = [one.rule for one in report.findings if one.revision == revision]
+        accepted = [one.rule for one in report.accepted if one.revision == revision]
+        assert (found, len(accepted)) == (left, 2 - len(left)), comment
     assert report.warnings == ()
 
 
@@ -267,30 +298,36 @@ def test_an_empty_database_has_nothing_to_lose(workshop: Workshop, postgresql_ur
 # Scripts that are not plain
 
 
-@pytest.mark.parametrize(
-    ("read", "problem"),
-    [
-        (
-            'op.get_bind().execute(sa.text("SELECT 1")).scalar()',
-            "AttributeError: 'NoneType' object has no attribute 'scalar'",
-        ),
-        ("from websauna_migrate import data\n    data.session()", "UsageError: "),
-        ("raise SystemExit(3)", "SystemExit: 3"),
-    ],
-)
-def test_a_script_that_needs_a_connection(app: Callable[..., Any], read: str, problem: str) -> None:
-    report = app(f"""
-    op.drop_column("users", "a")
-    {read}
-    op.drop_column("users", "b")
-    # squawk-ignore ban-drop-column
-    op.drop_column("users", "c")
-    """)
-    assert told(report.findings) == [(0, "ban-drop-column")]
-    (unchecked,) = report.unchecked
-    assert (unchecked.package, unchecked.revision) == ("fooapp", "r2")
-    assert unchecked.line == FIRST + 1 + read.count("\n")
-    assert unchecked.reason.startswith(f"what follows is only known when it runs ({problem}")
+#: What a script reads, and what is told of it.
+READING = [
+    (
+        'op.get_bind().execute(sa.text("SELECT 1")).scalar()',
+        "AttributeError: 'NoneType' object has no attribute 'scalar'",
+    ),
+    ("from websauna_migrate import data\ndata.session()", "UsageError: "),
+    ("raise SystemExit(3)", "SystemExit: 3"),
+]
+
+
+def test_a_script_that_needs_a_connection(scripts: Callable[..., Any]) -> None:
+    report = scripts(
+        *(
+            f'op.drop_column("users", "a")\n{read}\nop.drop_column("users", "b")\n'
+            '# squawk-ignore ban-drop-column\nop.drop_column("users", "c")'
+            for read, _ in READING
+        )
+    )
+    for number, (read, problem) in enumerate(READING):
+        revision = f"r{number}"
+        found = [one for one in report.findings if one.revision == revision]
+        assert told(found) == [(0, "ban-drop-column")], read
+        (unchecked,) = (one for one in report.unchecked if one.revision == revision)
+        assert unchecked.package == "fooapp"
+        assert unchecked.line == FIRST + 1 + read.count("\n"), read
+        assert unchecked.reason.startswith(f"what follows is only known when it runs ({problem}"), (
+            read
+        )
+    assert len(report.unchecked) == len(READING)
     assert report.warnings == ()
     assert report.ok is False
 
