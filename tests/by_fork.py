@@ -22,7 +22,7 @@ def by_fork(script: Path, python: Path | None = None) -> list[str]:
     :param python: of the environment whose script it is; default the one beside it
     """
     server = fork_server("websauna_migrate", str(python or script.with_name("python")))
-    client = str(Path(__file__).with_name("fork_server.py"))
+    client = str(Path(__file__).with_name("fork_client.py"))
     return [sys.executable, "-I", "-S", client, server, str(script)]
 
 
