@@ -34,9 +34,7 @@ from typing import IO, Any, NoReturn
 
 import pytest
 import sqlalchemy as sa
-from build import ProjectBuilder
 from hypothesis import settings
-from pyproject_hooks import quiet_subprocess_runner
 
 from apps import workshop  # noqa: F401 - a fixture of all tests
 from databases import MariaDBServer, PostgreSQLServer, Unavailable, start_mariadb, start_postgresql
@@ -426,6 +424,9 @@ def pip(*words: str | os.PathLike[str]) -> None:
 
 def build_wheel(source: Path, target: Path) -> Path:
     """Build the wheel of a copy of a source tree, which stays as it was, and return its path."""
+    from build import ProjectBuilder
+    from pyproject_hooks import quiet_subprocess_runner
+
     target.mkdir(parents=True, exist_ok=True)
     copy = target / f"source of {source.name}"
     ignored = shutil.ignore_patterns(
