@@ -92,6 +92,33 @@ for database in ("SQLITE", "POSTGRESQL"):
         values.format('"a", "b", "c", "d"') + index + ', check("n > 4")',
     )
 
+# Words of one database alone, and what a key does.
+for database in ("POSTGRESQL", "SQLITE"):
+    PARTS[f"where_{database.lower()}"] = tuple(
+        f'sa.Index("ix_{{}}", "n", {database.lower()}_where=sa.text("{where}"))'
+        f".ddl_if(dialect={database})"
+        for where in ("n > 0", "n > 1", "s IS NULL", "n > 0")
+    )
+PARTS["options"] = tuple(
+    f'sa.Index("ix_{{}}", "s"{options}).ddl_if(dialect=POSTGRESQL)'
+    for options in (
+        ', postgresql_ops={"s": "varchar_pattern_ops"}',
+        ', postgresql_ops={"s": "text_pattern_ops"}',
+        ', postgresql_using="hash"',
+        ', postgresql_include=["n"], postgresql_where=sa.column("n") > 3',
+    )
+)
+PARTS["actions"] = tuple(
+    f'sa.ForeignKeyConstraint(["n"], ["parent.id"], name="acts"{actions})'
+    ".ddl_if(dialect=POSTGRESQL)"
+    for actions in (
+        "",
+        ', ondelete="CASCADE"',
+        ', ondelete="SET NULL", onupdate="CASCADE"',
+        ', deferrable=True, initially="DEFERRED"',
+    )
+)
+
 # The words of "each" on one database are no others' words for this one.
 PARTS["alike"] = (*('sa.CheckConstraint("n > 0")',) * 2, "", 'sa.CheckConstraint("n > 0")')
 

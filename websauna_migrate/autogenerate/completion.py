@@ -10,7 +10,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Index, Table
 
-from websauna_migrate.alembic_adapter.written_expressions import written_for
+from websauna_migrate.alembic_adapter.written_expressions import DATABASES, written_for
 from websauna_migrate.autogenerate.compare.attributes import (
     attribute_changes,
     attributes_of_new,
@@ -85,6 +85,9 @@ from websauna_migrate.facts.postgresql import check_name
 
 #: What Alembic finds too, and the facts tell alone.
 BY_FACTS = (ops.AddConstraintOp, ops.DropConstraintOp, ops.CreateIndexOp, ops.DropIndexOp)
+
+#: Operations on the comment of a table.
+COMMENTS = (ops.CreateTableCommentOp, ops.DropTableCommentOp)
 
 
 @dataclass(eq=False)
@@ -241,11 +244,19 @@ class Completion:
                 self.upgrade.ops += changes_left(key, self.found, named)
 
     def order_changes(self) -> None:
-        """Put each table's changes in order, and name its constraints."""
+        """Put each table's changes in order, and name its constraints.
+
+        SQLite has no comments.
+        """
+        databases = written_for(self.context)
+        commented = tuple(one for one in DATABASES if one in databases and one != "sqlite")
         for op in self.table_changes:
             model = self.models.get(self.owned.key_of(op))
             self.tell_types(op)
-            op.ops[:] = in_steps(op.ops, model, self.database, written_for(self.context))
+            op.ops[:] = in_steps(op.ops, model, self.database, databases)
+            for one in op.ops:
+                if isinstance(one, COMMENTS) and "sqlite" in databases:
+                    mark(one, only=commented)
             columns = [column.name for column in model.columns] if model is not None else []
             name_constraints(op, self.taken_names(op, columns), columns)
             keep_unnamed_checks(op)

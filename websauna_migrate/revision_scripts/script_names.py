@@ -213,7 +213,7 @@ class Names:
         return node
 
     def literal(self, node: ast.expr, depth: int = 0) -> object:
-        """Return a literal string, number, ``None``, or a list of such; else unknown.
+        """Return a literal string, number, ``None``, a list or dictionary of such; else unknown.
 
         A part of a string that is not literal is marked in it.
         """
@@ -227,6 +227,11 @@ class Names:
             return where.literal(value, depth + 1) if known else UNKNOWN  # type: ignore
         if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
             return [self.literal(one, depth + 1) for one in node.elts]
+        if isinstance(node, ast.Dict) and None not in node.keys:
+            keys = [self.literal(one, depth + 1) for one in node.keys if one is not None]
+            if all(isinstance(one, str) for one in keys):
+                values = [self.literal(one, depth + 1) for one in node.values]
+                return dict(zip(keys, values, strict=True))
         if isinstance(node, ast.JoinedStr):
             return "".join(self.part(one, depth) for one in node.values)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):

@@ -37,6 +37,12 @@ from websauna_migrate.alembic_adapter.written_expressions import (
 )
 from websauna_migrate.autogenerate.compare.by_hand import by_hand
 from websauna_migrate.autogenerate.compare.constraints import check_addition, passes_filters
+from websauna_migrate.autogenerate.operations.part_options import (
+    ACTIONS,
+    option_of,
+    options_differ,
+    options_of,
+)
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
@@ -82,8 +88,13 @@ class ConditionalParts:
         """What the scripts made, by database; nothing if that is the same on all of them."""
         squashed = self.context.opts.get("older_scripts")
         older = self.owned.older_operations(squashed)
-        items = (item for table in self.owned.tables for item in items_of(table))
-        if not any(one.runs.tests for one in older) and not any(map(self.is_partial, items)):
+        items = [item for table in self.owned.tables for item in items_of(table)]
+        tests = any(one.runs.tests for one in older) or any(map(self.is_partial, items))
+        if (
+            not tests
+            and not any(map(options_of, items))
+            and not any(options_of(one.call) for one in older)
+        ):
             return dict.fromkeys(self.databases)
         return {one: self.owned.written(one, squashed).parts() for one in self.databases}
 
@@ -149,7 +160,11 @@ class ConditionalParts:
             unsure = any(name in parts and parts[name] is None for parts in there)
             if len(states) > 1 and not unsure and not AUTOMATIC.fullmatch(name):
                 found.add(name)
-        return found
+            if any(options_of(parts.get(name)) for parts in there):
+                found.add(name)
+        with_options = [one for one in items_of(table) if options_of(one)]
+        names = {final_name(one, self.connection) for one in with_options}
+        return found.union(one for one in names if one is not None)
 
     def complete(self, changes: TableChanges, table: Table) -> None:
         """Let a table's changes be made where they are needed, and add those of other databases."""
@@ -192,16 +207,20 @@ class ConditionalParts:
         drops = [self.own] if own[DROPS] is not None else []
         adds = [self.own] if own[CREATES] is not None else []
         before = {one: (parts or {}).get(name) for one, parts in known.items()}
+        written = before[self.own]
+        spelling = Spelling(self.context)
+        spelling.databases = self.databases
         for database in self.others:
             model, part, parts = models.get(database), before[database], known[database]
             unsure = parts is None or (name in parts and part is None)
-            same = words_of(part) == words_of(before[self.own]) and model is models.get(self.own)
+            same = words_of(part) == words_of(written) and model is models.get(self.own)
+            if same and model is not None and own[DROPS] is None and own[CREATES] is None:
+                # What the author's database does not see of it.
+                same = not options_differ(part, model, database, spelling)
             if unsure or same:
                 drops += [database] if own[DROPS] is not None else []
                 adds += [database] if own[CREATES] is not None and model is not None else []
                 continue
-            spelling = Spelling(self.context)
-            spelling.databases = self.databases
             changed = model is not None and differs(part, model, database, spelling)
             if part is not None and (model is None or changed):
                 drops.append(database)
@@ -304,7 +323,7 @@ def creation_of(part: Part, table: Table, name: str) -> Operation | None:
         check = CheckConstraint(SpelledText(next(iter(texts.values())), texts), name=given)
         Table(place, MetaData(), schema=schema).append_constraint(check)
         return ops.CreateCheckConstraintOp.from_constraint(check)
-    options = {one: part.call.value(None, one) for one in part.call.keywords}
+    options = {one: option_of(part, one) for one in part.call.keywords}
     for said_already in ("schema", "name", "source_schema"):
         options.pop(said_already, None)
     if part.call.open or UNKNOWN in options.values():
@@ -328,7 +347,8 @@ def words_of(part: Part | None) -> str:
     if part is None:
         return ""
     if part.kind in ("unique", "foreignkey") and (found := values(part)):
-        return f"{part.kind} {found}"
+        names = [*options_of(part), *(one for one in ACTIONS if one in part.call.keywords)]
+        return f"{part.kind} {found} {[(one, option_of(part, one)) for one in sorted(names)]}"
     return f"{part.kind} {[ast.dump(one) for one in [*part.said, *part.call.node.keywords]]}"
 
 
@@ -364,6 +384,8 @@ def differs(
     """Tell whether a part surely is another one than the model's on a database."""
     if part is None:
         return False
+    if options_differ(part, model, database, spelling):
+        return True
     if isinstance(model, CheckConstraint):
         if part.kind != "check":
             return True

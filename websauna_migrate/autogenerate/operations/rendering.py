@@ -42,18 +42,21 @@ from websauna_migrate.alembic_adapter.written_expressions import (
 )
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, UnfitType
 from websauna_migrate.autogenerate.operations.model_columns import columns_in
+from websauna_migrate.autogenerate.operations.part_options import take_options
 from websauna_migrate.autogenerate.operations.script_op import (
     ScriptOp,
     not_on_dialect,
     rendered,
     single,
 )
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.models.type_words import are_one
 from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.revision_scripts.written_schema import (
+    Parts,
     Place,
     rename_column,
     rename_table,
@@ -228,6 +231,10 @@ def require_renderable(
 CONDITIONS = frozenset({"postgresql_where", "sqlite_where"})
 
 
+#: Operations that create what has options for some databases.
+WITH_OPTIONS = (ops.CreateIndexOp, ops.CreateUniqueConstraintOp)
+
+
 def spell_for_databases(
     context: AutogenContext,
     owned: PackageObjects,
@@ -262,18 +269,40 @@ def spell_for_databases(
         for place, holder, attribute in expressions_that_stay(op, owned, back=back):
             restore(spelling, known(), place, holder, attribute)
 
+    @functools.cache
+    def parts() -> Parts:
+        return owned.written(spelling.own, squashed).parts() or {}
+
     context.opts["restore"] = restore_all
     for script in directives:
         for container in [*script.upgrade_ops_list, *script.downgrade_ops_list]:
+            elsewhere = made_elsewhere(container, spelling.own)
             for op in single(container):
                 back = squashed is not None or isinstance(container, ops.DowngradeOps)
                 restore_all(op, back)
+                if back and isinstance(op, WITH_OPTIONS) and id(op) not in elsewhere:
+                    name = (
+                        op.index_name if isinstance(op, ops.CreateIndexOp) else op.constraint_name
+                    )
+                    made = parts().get(owned.key_of(op), {}).get(str(name))
+                    if made is not None:
+                        take_options(op.kw, made, spelling.own)
                 if isinstance(op, (ops.CreateIndexOp, ops.DropIndexOp)):
                     if back and isinstance(op, ops.CreateIndexOp):
                         options = {*op.kw} if squashed is None else CONDITIONS
                         restore_condition(spelling, known(), owned, op, options)
                     op.kw = {key: spelling.of_database(key, one) for key, one in op.kw.items()}
             leave_truth_out(owned, squashed, container)
+
+
+def made_elsewhere(container: ops.OpContainer, own: str) -> set[int]:
+    """Return the identities of operations that are for other databases than one."""
+    return {
+        id(op)
+        for changes in container.ops
+        if isinstance(changes, TableChanges) and changes.databases and own not in changes.databases
+        for op in changes.ops
+    }
 
 
 def expressions_before(
