@@ -220,6 +220,25 @@ def test_another_database_is_refused_by_name(
     assert tables(database_url) <= {"websauna_migrate_ledger"}
 
 
+def test_sql_for_a_second_database_is_refused(foo: Workshop, sqlite_url: str) -> None:
+    """It would be written for the first one alone; as Flask's and Alembic's multidb do it."""
+    loop = """
+from alembic import context
+
+for url in ("sqlite:///one.sqlite", "sqlite:///two.sqlite"):
+    context.configure(url=url, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+    write_env(foo, loop)
+    service = foo.service(sqlite_url)
+    with pytest.raises(EnvironmentFailure, match="several times: the database is") as caught:
+        service.sql()
+    assert "websauna_migrate.url" in str(caught.value)
+    write_env(foo, loop.replace("two.sqlite", "one.sqlite"))
+    assert service.sql().count("CREATE TABLE offer") == 1
+
+
 @pytest.mark.parametrize("option", ["version_table", "version_table_schema"])
 def test_another_history_table_is_refused_by_name(
     foo: Workshop, sqlite_url: str, option: str

@@ -416,3 +416,52 @@ def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:
     """Return the rows of a query."""
     with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
         return connection.execute(query).fetchall()
+
+
+#: Three constraints without a name, and a batch whose convention gives them one.
+UNNAMED = """
+op.create_table("a", sa.Column("id", sa.Integer, primary_key=True))
+op.create_table("t", sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("a_id", sa.Integer, sa.ForeignKey("a.id")), sa.Column("x", sa.Integer),
+    sa.Column("y", sa.String(5)), sa.UniqueConstraint("x"))
+op.create_index("ix_x", "t", ["x"])
+op.create_index("ix_sum", "t", [sa.text("x + id")])
+"""
+CONVENTION = """
+names = {"fk": "fk_%(table_name)s_%(column_0_name)s", "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s"}
+with op.batch_alter_table("t", naming_convention=names) as batch:
+    batch.alter_column("x", existing_type=sa.Integer, nullable=False)
+"""
+DROPPED = """
+with op.batch_alter_table("t") as batch:
+    batch.drop_constraint("fk_t_a_id", type_="foreignkey")
+    batch.drop_constraint("uq_t_x", type_="unique")
+"""
+#: A table that the script gives, without an index.
+GIVEN = """
+table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("a_id", sa.Integer), sa.Column("x", sa.Integer), sa.Column("y", sa.String(5)))
+with op.batch_alter_table("t", copy_from=table) as batch:
+    batch.alter_column("y", existing_type=sa.String(5), type_=sa.String(20))
+op.create_index("ix_x", "t", ["x", "y"])
+"""
+
+
+def test_a_batch_does_what_the_script_says_as_with_alembic(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    workshop.package("shop", "Base = None", metadata=None)
+    workshop.script("shop", "a1", None, UNNAMED)
+    workshop.script("shop", "a2", "a1", CONVENTION)
+    workshop.script("shop", "a3", "a2", DROPPED)
+    workshop.script("shop", "a4", "a3", GIVEN)
+    service = workshop.service(sqlite_url)
+    service.upgrade("shop@a2")
+    names = re.findall(r"CONSTRAINT (\w+)", definitions(sqlite_url)["t"])
+    assert sorted(names) == ["fk_t_a_id", "pk_t", "uq_t_x"]
+    service.upgrade()
+    made = definitions(sqlite_url)
+    assert "CONSTRAINT fk" not in made["t"] and "UNIQUE" not in made["t"]
+    # Alembic sees no index of expressions, and cannot be told of it there.
+    assert made["ix_x"] == "CREATE INDEX ix_x ON t (x, y)" and "ix_sum" in made

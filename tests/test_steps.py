@@ -369,8 +369,21 @@ def test_a_script_of_before_sqlalchemy_2(workshop: Workshop, sqlite_url: str) ->
     workshop.script("app", "one", None, 'op.get_bind().execute("SELECT 1")')
     with pytest.raises(StepFailed, match=r"executes no plain string: write sa\.text"):
         workshop.service(sqlite_url).upgrade()
+    workshop.script("app", "one", None, "op.get_bind().execute(object())")
+    with pytest.raises(StepFailed, match="Not an executable object") as caught:
+        workshop.service(sqlite_url).upgrade()
+    assert "plain string" not in str(caught.value)
     workshop.script("app", "one", None, 'op.get_bind().execute(sa.text("SELECT 1"))')
     assert workshop.service(sqlite_url).upgrade().steps
+
+
+def test_a_statement_that_no_transaction_may_have_is_told_its_place(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    workshop.package("app")
+    workshop.script("app", "one", None, 'op.execute("VACUUM")')
+    with pytest.raises(StepFailed, match=r"with op\.get_context\(\)\.autocommit_block\(\):"):
+        workshop.service(postgresql_url).upgrade()
 
 
 def test_a_script_without_a_downgrade(workshop: Workshop, sqlite_url: str) -> None:

@@ -11,7 +11,7 @@ from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, TypeGuard
 
 from sqlalchemy import MetaData, text
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
@@ -30,6 +30,7 @@ from websauna_migrate.database.engines import (
     SESSION,
     database_of,
     driver_of,
+    safe_url,
     with_synchronous_driver,
 )
 from websauna_migrate.database.own_connections import errors_of, lent
@@ -78,6 +79,8 @@ class BoundEnvironment(ProxiedEnvironment):
         )
         #: Whether the migrations have been run; their transaction may still be open.
         self.ended = False
+        #: What ``env.py`` wrote SQL for.
+        self.offline: Mapping[str, str] = {}
         #: The named types that the step created, see :mod:`.type_memory`.
         self.memo: dict[str, object] = {}
 
@@ -96,6 +99,8 @@ class BoundEnvironment(ProxiedEnvironment):
             if self.run_connection.in_transaction() and not self.in_transaction:
                 # What env.py did on the run's connection is no part of a step.
                 self.run_connection.commit()
+        else:
+            self.require_one_database(kwargs)
         for key in ("connection", "url", "dialect_name"):
             kwargs.pop(key, None)
         if self.run_connection is not None:
@@ -198,6 +203,18 @@ class BoundEnvironment(ProxiedEnvironment):
             return (self.run_connection.dialect.default_schema_name,)
         url = self.owner.url
         return ("public", "main", url.database if url is not None else None)
+
+    def require_one_database(self, options: Mapping[str, Any]) -> None:
+        """Refuse to write SQL for a second database or schema: a run of the service has one.
+
+        :raises EnvironmentFailure: if ``env.py`` names another than before
+        """
+        given = getattr(options.get("connection"), "engine", None)
+        url = options.get("url") if given is None else given.url
+        said = {"the database": "" if url is None else safe_url(make_url(url))}
+        if self.offline:
+            self.owner.require_same(self.offline, said)
+        self.offline = said
 
     def refuse_sql(self, options: Mapping[str, object]) -> None:
         """Refuse options by which plain Alembic would write SQL, or fail, and apply nothing.

@@ -185,7 +185,7 @@ class ProbingEnvironment(ProxiedEnvironment):
             said = {"the database": str(place.database), "the server": address}
             said.update(self.history, **settings)
             if self.runs:
-                self.require_same(said)
+                self.owner.require_same(self.said, said)
             self.place, self.address, self.settings, self.said = place, address, settings, said
         self.runs += 1
         if not (self.goes_on or self.outer):
@@ -253,21 +253,6 @@ class ProbingEnvironment(ProxiedEnvironment):
                 "nothing. Nothing was changed. Take the rollback out of env.py. A run that is "
                 "rolled back is: ws-alembic upgrade --dry-run",
             )
-
-    def require_same(self, said: Mapping[str, str]) -> None:
-        """Refuse to run migrations for a second session: a run of the service has one.
-
-        :raises EnvironmentFailure: if they are not as the first time
-        """
-        for name in dict.fromkeys([*self.said, *said]):
-            first, second = self.said.get(name), said.get(name)
-            if first != second:
-                raise self.owner.failure(
-                    f'runs its migrations several times: {name} is "{first}", then "{second}". '
-                    "A run of the service has one session. Nothing was changed. Let env.py take "
-                    "one of them from the command line, as Alembic's cookbook does for tenants by "
-                    "context.get_x_argument(as_dictionary=True): ws-alembic -x tenant=NAME",
-                )
 
     def run_standard(self, options: Mapping[str, object]) -> NoReturn:
         """Learn that the template's ``env.py`` leaves the connection to the service."""

@@ -162,6 +162,29 @@ class PackageEnvironment:
         """
         return EnvironmentFailure(self.package.name, str(self.env_py), problem)
 
+    def require_same(self, first: Mapping[str, str], second: Mapping[str, str]) -> None:
+        """Refuse to run migrations for a second session: a run of the service has one.
+
+        :param first: what is known of the session in which they ran, by a name for it
+        :raises EnvironmentFailure: if the second is another one
+        """
+        for name in dict.fromkeys([*first, *second]):
+            if first.get(name) == second.get(name):
+                continue
+            remedy = (
+                "Let env.py take the URL of its config alone, and run ws-alembic once for each "
+                "database, with an INI whose setting websauna_migrate.url names it"
+                if name in ("the database", "the server")
+                else "Let env.py take one of them from the command line, as Alembic's cookbook "
+                "does for tenants by context.get_x_argument(as_dictionary=True): ws-alembic -x "
+                "tenant=NAME"
+            )
+            raise self.failure(
+                f'runs its migrations several times: {name} is "{first.get(name)}", then '
+                f'"{second.get(name)}". A run of the service has one session. Nothing was changed. '
+                f"{remedy}",
+            )
+
     def refuse_other_history(
         self, options: Mapping[str, object], default_schemas: Collection[str | None]
     ) -> None:

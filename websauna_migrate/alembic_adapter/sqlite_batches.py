@@ -22,6 +22,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Dialect,
+    ForeignKeyConstraint,
     Index,
     PrimaryKeyConstraint,
     Table,
@@ -66,6 +67,16 @@ from websauna_migrate.revision_scripts.script_error import ScriptRefused
 
 #: Marks a column to which a script gives a type.
 GIVEN = "type given"
+
+#: Names for SQLite's unnamed constraints while a batch of autogenerate's drops them: those that
+#: they have on PostgreSQL, where the script runs as well.
+REFLECTED_NAMES = {
+    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "pk": "%(table_name)s_pkey",
+}
+#: What a naming convention names so.
+NAMED = {"fk": ForeignKeyConstraint, "uq": UniqueConstraint, "pk": PrimaryKeyConstraint}
 
 
 def batch_refused(table: str, problem: str, remedy: str) -> ScriptRefused:
@@ -217,12 +228,21 @@ class Rebuild:
         transfers[str(first.name)]["expr"] = given
 
     def forget_given_names(self, written: TableSql) -> None:
-        """Leave constraints without a name that a batch's naming convention alone gave one.
+        """Leave constraints without a name that autogenerate's naming convention alone gave one.
 
-        The batch needs it to find what is dropped; the constraints that stay had none.
+        A batch that it wrote needs it to find what is dropped; what stays had no name. Any other
+        convention gives names, as with Alembic.
         """
         names = {one.name for one in written.constraints}
-        given = {one.name for one in self.table.constraints if isinstance(one.name, conv)}
+        convention = self.table.metadata.naming_convention
+        ours = tuple(
+            kind for key, kind in NAMED.items() if convention.get(key) == REFLECTED_NAMES[key]
+        )
+        given = {
+            one.name
+            for one in self.table.constraints
+            if isinstance(one, ours) and isinstance(one.name, conv)
+        }
         for one in self.new_table.constraints:
             if one.name in given - names and one.name not in self.new_names:
                 one.name = None
@@ -254,8 +274,14 @@ class Rebuild:
         return head.sub(lambda match: match[0] + self.database, sql, count=1)
 
     def keep_index(self, name: str, sql: str) -> None:
-        """Keep an index as it was written, unless the batch drops it."""
+        """Keep an index as it was written, unless the batch drops it.
+
+        A table that the script gives (``copy_from``) has the indexes that it says, as with
+        Alembic, which sees none of expressions.
+        """
         reflected = name in {str(index.name) for index in self.table.indexes}
+        if not (reflected or self.batch_impl.reflected or self.has_expressions(name)):
+            return
         if reflected and name not in {str(one) for one in self.batch_impl.indexes}:
             return
         plain = reflected and not re.search(r"\b(desc|collate|where)\b", sql, re.IGNORECASE)
@@ -267,6 +293,14 @@ class Rebuild:
             self.indexes[name] = self.qualified(sql)
         else:
             self.later.append(self.qualified(sql))
+
+    def has_expressions(self, index: str) -> bool:
+        """Tell whether an index is of expressions."""
+        quoted = index.replace("'", "''")
+        found = self.connection.exec_driver_sql(
+            f"PRAGMA {self.database}index_info('{quoted}')"
+        ).all()
+        return any(column is None for _, _, column in found)
 
     def names_in(self, sql: str) -> list[str]:
         """Return the columns that go or get another name and that some SQL has."""

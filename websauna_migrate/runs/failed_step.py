@@ -52,6 +52,9 @@ SHOWN_BY = {"postgresql": "\\d TABLE", "mysql": "SHOW CREATE TABLE", "sqlite": "
 NO_TABLE = re.compile(r"(?:no such table: (?:main\.)?)?(\w+)")
 
 #: SQLite's word on a temporary table of Alembic's batch that is there already.
+#: PostgreSQL's code of what may not run in a transaction.
+ACTIVE_TRANSACTION = "25001"
+
 LEFT_BY_BATCH = re.compile(r'table "?(_alembic_tmp_(\w+))"? already exists')
 
 #: For what is nice to have written, but no reason to wait.
@@ -248,8 +251,13 @@ class Aftermath:
 
     def hint(self, exc: BaseException, step: Step) -> str:
         """Return what else is to be said of a step that failed, behind its problem."""
-        if isinstance(exc, ObjectNotExecutableError):
+        if isinstance(exc, ObjectNotExecutableError) and isinstance(exc.target, str):
             return " SQLAlchemy 2 executes no plain string: write sa.text(...) around it."
+        if sqlstate(exc) == ACTIVE_TRANSACTION:
+            return (
+                " A step is a transaction, also where env.py says AUTOCOMMIT: put the statement "
+                "into a block with op.get_context().autocommit_block():"
+            )
         left = LEFT_BY_BATCH.search(str(getattr(exc, "orig", "")))
         if left is not None:
             temporary, table = left.groups()

@@ -12,20 +12,15 @@ from typing import Any
 from alembic.operations import ops
 from sqlalchemy.sql.elements import conv
 
+from websauna_migrate.alembic_adapter.sqlite_batches import REFLECTED_NAMES
 from websauna_migrate.autogenerate.operations.model_columns import columns_of_drop
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.facts.postgresql import check_name, make_name
 
-#: Names for SQLite's unnamed constraints while a batch drops them: those that they have on
-#: PostgreSQL, where the script runs as well.
-REFLECTED_NAMES = {
-    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-    "uq": "%(table_name)s_%(column_0_N_name)s_key",
-}
-
-#: The same for SQLite's unnamed primary key: a batch that gives another one drops it first.
-REFLECTED_KEY = {"pk": "%(table_name)s_pkey"}
+#: The conventions of constraints that a table has several of, and of its key.
+KEYS_AND_UNIQUES = {one: REFLECTED_NAMES[one] for one in ("fk", "uq")}
+PRIMARY_KEY = {"pk": REFLECTED_NAMES["pk"]}
 
 
 def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[str]) -> None:
@@ -51,11 +46,14 @@ def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[s
             if op.constraint_name in (None, name):
                 # It has that name on PostgreSQL, and none on SQLite.
                 op.constraint_name = conv(name)
-                changes.naming_convention = {**(changes.naming_convention or {}), **REFLECTED_NAMES}
+                changes.naming_convention = {
+                    **(changes.naming_convention or {}),
+                    **KEYS_AND_UNIQUES,
+                }
         elif isinstance(op, ops.DropConstraintOp) and op.constraint_name is None:
             op.constraint_name = conv(default_name(op.reverse(), [*columns, *gone]) or "") or None
         elif isinstance(op, KeyChange):
-            changes.naming_convention = {**(changes.naming_convention or {}), **REFLECTED_KEY}
+            changes.naming_convention = {**(changes.naming_convention or {}), **PRIMARY_KEY}
 
 
 def default_name(op: ops.MigrateOperation, columns: Sequence[str]) -> str | None:

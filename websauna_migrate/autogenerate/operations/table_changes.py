@@ -168,7 +168,7 @@ def batch_line(context: AutogenContext, operation: TableChanges) -> str:
         arguments.append(f"schema={operation.schema!r}")
     if operation.recreate:
         recreate = "recreate='always'"
-        if not operation.databases and len(written_for(context)) > 1:
+        if len(operation.databases or written_for(context)) > 1:
             # Another database would make the table anew as well.
             prefix = context.opts["alembic_module_prefix"]
             recreate += f" if {prefix}get_context().dialect.name == 'sqlite' else 'never'"
