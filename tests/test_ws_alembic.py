@@ -712,6 +712,22 @@ def test_status_says_by_its_exit_status_where_the_packages_stand(
     assert tuple(site("status", f"--fail-on={level}").status for level in levels) == statuses
 
 
+def test_what_an_unknown_row_may_stand_for_is_not_pending(site: Site) -> None:
+    unknown(site)
+    told = json.loads(site("-x", "packages=all", "status", "--json").stdout)
+    states = {one["package"]: one for one in told}
+    assert (states["addon"]["unknown"], states["addon"]["pending"]) == (["zzz"], None)
+    assert states["fooapp"]["pending"] == 0
+    drawn = site("-x", "packages=all", "graph")
+    addon, fooapp, legend = drawn.stdout.split("\n\n")
+    assert drawn.status == 0 and "○" not in addon + fooapp and "✓" not in addon
+    assert "? zzz  no script defines it" in addon and "? a100" in addon
+    assert "? unknown" in legend
+    for form in ("svg", "dot", "mermaid"):
+        drawn = site("-x", "packages=all", "graph", "--format", form)
+        assert "no script defines it" in drawn.stdout
+
+
 def test_status_names_a_half_done_step(site: Site) -> None:
     half_done(site)
     result = site("status", "--json")
