@@ -826,6 +826,30 @@ def test_programs_get_json(upgraded: Site, command: str) -> None:
     assert found
 
 
+@pytest.mark.parametrize("stamped", ["head", "f100"])
+def test_a_head_and_its_ancestor_as_rows_are_stamped_as_one(upgraded: Site, stamped: str) -> None:
+    """As somebody leaves them who copies rows by hand."""
+    two_rows(upgraded)
+    left = "f100" if stamped == "f100" else "f200"
+    assert upgraded("stamp", stamped).lines == [f"fooapp  f100, f200 -> {left}"]
+
+
+def test_a_head_and_its_ancestor_as_rows_are_no_fork(upgraded: Site) -> None:
+    two_rows(upgraded)
+    assert upgraded("downgrade", "-1").status == 0
+    assert upgraded("current").lines[0].startswith("f100")
+    with sqlite3.connect(upgraded.root / "db.sqlite") as connection:
+        found = connection.execute("SELECT version_num FROM alembic_history_fooapp").fetchall()
+    connection.close()
+    assert found == [("f100",)]
+
+
+def two_rows(site: Site) -> None:
+    with sqlite3.connect(site.root / "db.sqlite") as connection:
+        connection.execute("INSERT INTO alembic_history_fooapp VALUES ('f100')")
+    connection.close()
+
+
 def test_stamp_says_what_it_changed(site: Site) -> None:
     assert site("stamp", "f100").lines == ["fooapp  <base> -> f100"]
     assert site("stamp", "f100").lines == ["Nothing to do: the history tables say so already."]

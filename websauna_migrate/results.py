@@ -533,7 +533,7 @@ class Located:
     :ivar recorded: what the history table has now
     :ivar candidates: the rows of each revision that it may be, oldest first
     :ivar between: the revisions of which nothing tells whether they are applied, ``package@id``; of
-        ``ahead`` those that no script defines
+        ``ahead`` and ``nearest`` those that no script defines
     :ivar asked: what was asked of the scripts' ``verify()``, a clause each
     :ivar differences: from :attr:`rows`; notes in any case
     :ivar proof: by what it is proven, for the ledger
