@@ -61,7 +61,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.chdir(tmp_path)
     database = "acme.sqlite"
     settings = {"sqlalchemy.url": f"sqlite:///{database}", "websauna_migrate.on_pending": "page"}
-    initializer = Initializer({}, {**settings, "pyramid.includes": "pyramid_debugtoolbar"})
+    started_from = {"__file__": "/srv/acme/production.ini"}
+    settings["pyramid.includes"] = "pyramid_debugtoolbar"
+    initializer = Initializer(started_from, settings)
     initializer.run()
     app = initializer.make_wsgi_app()
     service = app.registry.getUtility(IMigrationService)

@@ -162,7 +162,7 @@ def test_what_a_hand_changed_is_named(
     drift = f"ws-alembic -c {ini} -x packages=shop drift --sql"
     assert f"  If it is that one: {drift}\n" in shown.out
     assert workshop.ws(ini, "stamp", "s01").status == 0
-    remedy = f": ws-alembic -c {ini} -x packages=shop stamp s08, then {drift}\n"
+    remedy = f": ws-alembic -c {ini} -x packages=shop stamp --purge s08, then {drift}\n"
     assert remedy in workshop.ws(ini, "-x", "packages=all", "locate").out
     assert workshop.ws(ini, "-x", "packages=shop", "stamp", "s08").status == 0
     assert workshop.ws(ini, "-x", "packages=shop", "drift", "--sql").status == 8
@@ -284,3 +284,38 @@ def test_a_branch_is_found_without_the_other(workshop: Workshop, sqlite_url: str
         service.upgrade(rows_then[0])
         (found,) = service.locate().packages
         assert found.verdict == "proven" and found.rows == rows_then
+
+
+def test_the_remedy_where_a_row_is_unknown_or_one_too_many_can_be_followed(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    make(workshop)
+    workshop.script("shop", "side", None)
+    ini = workshop.application("shop", tmp_path / "site.ini", sqlite_url)
+    assert workshop.ws(ini, "-x", "packages=all", "upgrade").status == 0
+    execute(sqlite_url, "ALTER TABLE orders ADD extra INTEGER")
+    for statement in (
+        "UPDATE alembic_history_shop SET version_num = 'gone' WHERE version_num = 's08'",
+        "DELETE FROM alembic_history_shop WHERE version_num = 'side'",
+    ):
+        execute(sqlite_url, statement)
+        shown = workshop.ws(ini, "-x", "packages=shop", "locate").out
+        assert "shop: no script defines what is applied: shop@gone" in shown
+        refused = workshop.ws(ini, "-x", "packages=shop", "stamp", "heads")
+        assert refused.status != 0 and '"gone" in the table "alembic_history_shop"' in refused.err
+        assert "stamp --verified" in refused.err
+    follow(workshop, ini, shown)
+    # The row of another branch alone.
+    execute(sqlite_url, "DELETE FROM alembic_history_shop WHERE version_num != 'side'")
+    follow(workshop, ini, workshop.ws(ini, "-x", "packages=shop", "locate").out)
+
+
+def follow(workshop: Workshop, ini: Path, shown: str) -> None:
+    """Type what ``locate`` says to, and look whether it does."""
+    (told,) = (line for line in shown.splitlines() if "If it is that one: " in line)
+    stamp, drift = told.partition("one: ")[2].split(", then ")
+    beginning = f"ws-alembic -c {ini} "
+    assert workshop.ws(ini, *stamp.removeprefix(beginning).split()).status == 0
+    assert "orders" in workshop.ws(ini, *drift.removeprefix(beginning).split()).out
+    again = workshop.ws(ini, "-x", "packages=shop", "locate").out
+    assert f"If it is that one: {drift}" in again and "no script defines" not in again

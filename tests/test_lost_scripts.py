@@ -62,7 +62,7 @@ def test_a_script_that_is_gone_is_taken_down_by_the_ledger(
     asked = workshop.ws(ini, "downgrade", "--from-ledger")
     assert asked.status == 2 and 'drops table "c": 1 row' in asked.err and "c" in tables(url)
     done = workshop.ws(ini, "downgrade", "--from-ledger", "--yes")
-    assert done.status == 0 and "2 steps taken back" in done.out, done
+    assert done.status == 0 and "2 steps taken back" in done.out and "upgrade" not in done.out, done
     assert not {"b", "c"} & tables(url) and "a" in tables(url)
     assert workshop.ws(ini, "check").status == 0
     assert "Nothing to do" in workshop.ws(ini, "switch").out
@@ -150,6 +150,57 @@ def test_a_deleted_script_is_named_with_its_commit(workshop: Workshop, sqlite_ur
     workshop.script("fooapp", "aa03", "aa02")
     with pytest.raises(MigrationError, match=r"(?s)no such revision.*To restore it: git checkout"):
         workshop.service(sqlite_url).heads()
+
+
+def test_who_applied_it_is_told_of_each_step_of_a_run(
+    workshop: Workshop, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEBSAUNA_MIGRATE_BY", "Ann")
+    service = lost(workshop, sqlite_url)
+    with pytest.raises(HistoryContradicted, match=r"It was applied on .* UTC by Ann") as caught:
+        service.plan()
+    assert '"aa02"' in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["git", "ledger"])
+def test_a_restored_script_that_fails_is_named_by_its_origin(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path, source: str
+) -> None:
+    """Not by a file that is gone when the message is read."""
+    workshop.package("fooapp")
+    first = workshop.script("fooapp", "aa01", None, **table("a"))
+    made = table("b")
+    failing = 'op.drop_table("b")\nop.drop_table("never")'
+    second = workshop.script("fooapp", "aa02", "aa01", made["upgrade"], failing)
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", sqlite_url)
+    git(workshop.root, "init", "-q", "-b", "main")
+    git(workshop.root, "add", str(first) if source == "ledger" else ".")
+    git(workshop.root, "commit", "-q", "-m", "a")
+    assert workshop.ws(ini, "upgrade").status == 0
+    second.unlink()
+    origin = "git main" if source == "git" else "the ledger"
+    execute(sqlite_url, "INSERT INTO b VALUES (1)")
+    words = ["switch"] if source == "git" else ["downgrade", "--from-ledger"]
+    looked = workshop.ws(ini, *words, "--dry-run")
+    assert f'script of "aa02" from {origin}, line' in looked.out
+    failed = workshop.ws(ini, *words, "--yes")
+    assert failed.status == 6
+    assert f'failed (script of "aa02" from {origin}, line ' in failed.err
+    assert "restored_" not in looked.out + failed.err + failed.out
+
+
+def test_what_is_pending_after_a_switch_is_told(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    two(workshop)[1].unlink()
+    second = workshop.script("fooapp", "aa02", "aa01", **table("b"))
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", sqlite_url)
+    assert workshop.ws(ini, "upgrade").status == 0
+    second.unlink()
+    workshop.script("fooapp", "aa03", "aa01", **table("c"))
+    done = workshop.ws(ini, "downgrade", "--from-ledger", "--yes")
+    assert done.out.endswith(f"Next: ws-alembic -c {ini} -x packages=fooapp upgrade\n")
+    assert "Next" not in workshop.ws(ini, "switch").out
 
 
 def test_an_installed_package_may_be_older_than_the_database(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
+import plaster
 import pytest
 from pyramid.authorization import Allow, Everyone
 from pyramid.exceptions import ConfigurationError
@@ -15,7 +18,8 @@ from webtest import TestApp
 from apps import Workshop
 from runs import exit_status, fork, ledger
 from test_web_pages import HERE, Policy
-from websauna_migrate import IMigrationService, MigrationError
+from websauna_migrate import IMigrationService, Initializer, MigrationError
+from websauna_migrate.cli.ws_alembic import main
 from websauna_migrate.web import pending
 
 HTML = {"Accept": "text/html"}
@@ -57,7 +61,8 @@ def test_ignore(packages: Workshop, url: str, caplog: pytest.LogCaptureFixture) 
 def test_warn(packages: Workshop, url: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         app = start(packages, url, "warn")
-    words = "Revisions are pending: aaa a1, bbb b1. Run: ws-alembic -x packages=all upgrade"
+    command = "ws-alembic -c INI-OF-THIS-APPLICATION -x packages=all upgrade"
+    words = f"Revisions are pending: aaa a1, bbb b1. Run: {command}"
     assert [record.getMessage() for record in caplog.records] == [words]
     assert app.get("/").text == "home"
     service_of(app).upgrade()
@@ -81,7 +86,8 @@ def test_fail(packages: Workshop, url: str) -> None:
     with pytest.raises(MigrationError) as caught:
         start(packages, url, "fail")
     assert str(caught.value) == (
-        "Revisions are pending: aaa a1, bbb b1. Run: ws-alembic -x packages=all upgrade"
+        "Revisions are pending: aaa a1, bbb b1. "
+        "Run: ws-alembic -c INI-OF-THIS-APPLICATION -x packages=all upgrade"
     )
     packages.service(url).upgrade()
     assert start(packages, url, "fail").get("/").text == "home"
@@ -114,6 +120,123 @@ def test_a_command_triggers_nothing(
     assert not (tmp_path / "pending.sqlite").exists()
 
 
+# Commands name the INI that the application was started from
+
+
+def serve(ini: Path, scheme: str = "ws") -> TestApp:
+    """Start an application as ``pserve`` does."""
+    return TestApp(plaster.get_loader(f"{scheme}://{ini}", ["wsgi"]).get_wsgi_app())
+
+
+@pytest.mark.parametrize("scheme", ["ws", "file+ini"])
+def test_commands_name_the_ini(
+    packages: Workshop, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, scheme: str
+) -> None:
+    ini = tmp_path / "the site.ini"
+    packages.application("pending_app", ini, url, on_pending="warn", web_localhost="on")
+    # PasteDeploy's own loader tells the application alone.
+    name = shlex.quote(str(ini)) if scheme == "ws" else "INI-OF-THIS-APPLICATION"
+    known = f"ws-alembic -c {name} "
+    with ini.open("a") as file:
+        file.write("pyramid.includes = websauna_migrate.web\n")
+    with caplog.at_level(logging.WARNING):
+        app = serve(ini, scheme)
+    assert f"Run: {known}-x packages=all upgrade" in caplog.text
+    page = app.get("/migrations", extra_environ=HERE).html.get_text(" ", strip=True)
+    assert f"Run {known}-x packages=all upgrade" in page
+
+
+def test_an_application_of_a_section(packages: Workshop, url: str, tmp_path: Path) -> None:
+    ini = packages.application("pending_app", tmp_path / "site.ini", url, on_pending="fail")
+    ini.write_text(ini.read_text().replace("[app:main]", "[app:other]"))
+    with pytest.raises(MigrationError) as caught:
+        plaster.get_loader(f"ws://{ini}", ["wsgi"]).get_wsgi_app("other")
+    (command,) = re.findall(r"Run: ws-alembic (.*)", str(caught.value))
+    done = packages.ws(ini, "status")
+    assert done.status == 1
+    packages.forget()
+    assert main(shlex.split(command)) == 0
+    assert plaster.get_loader(f"ws://{ini}", ["wsgi"]).get_wsgi_app("other")
+
+
+class WithPackage(Initializer):
+    def include_addons(self) -> None:
+        self.config.include("aaa")
+
+
+def test_an_initializer_knows_the_ini(
+    packages: Workshop, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"sqlalchemy.url": url, "websauna_migrate.on_pending": "warn"}
+    made = WithPackage({"__file__": "/srv/site.ini"}, settings)
+    made.run()
+    with caplog.at_level(logging.WARNING):
+        made.make_wsgi_app()
+    assert "Run: ws-alembic -c /srv/site.ini -x packages=all upgrade" in caplog.text
+
+
+def test_an_upgrade_at_the_start_that_cannot_be(packages: Workshop, database_url: str) -> None:
+    end_half_done(packages, database_url)
+    with pytest.raises(MigrationError) as caught:
+        start(packages, database_url, "upgrade")
+    assert "settle it: ws-alembic -c INI-OF-THIS-APPLICATION repair" in str(caught.value)
+
+
+# A step that ended half done
+
+
+def end_half_done(packages: Workshop, url: str) -> None:
+    half = (
+        'op.create_table("h", sa.Column("x", sa.Integer))\nop.execute("COMMIT")\nraise ValueError'
+    )
+    packages.script("bbb", "b2", "b1", upgrade=half)
+    with pytest.raises(MigrationError):
+        packages.service(url).upgrade()
+
+
+def test_half_done_at_the_start(
+    packages: Workshop, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    end_half_done(packages, database_url)
+    remedy = "Settle it first: ws-alembic -c INI-OF-THIS-APPLICATION repair"
+    with caplog.at_level(logging.WARNING):
+        start(packages, database_url, "warn")
+    assert "A step ended half done: " in caplog.text and remedy in caplog.text
+    with pytest.raises(MigrationError, match=remedy) as caught:
+        start(packages, database_url, "fail")
+    assert "b2" in str(caught.value)
+
+
+def test_the_page_of_a_half_done_step(packages: Workshop, database_url: str) -> None:
+    app = start(packages, database_url, "page")
+    page = app.get("/", status=503, extra_environ=HERE, headers=HTML)
+    end_half_done(packages, database_url)
+    refused = page.forms[0].submit(extra_environ=HERE, headers=HTML, status=500)
+    for shown in (refused, app.get("/", status=503, extra_environ=HERE, headers=HTML)):
+        text = shown.html.get_text(" ", strip=True)
+        assert "<form" not in shown.text
+        assert "Settle it first: ws-alembic -c INI-OF-THIS-APPLICATION repair" in text
+        assert "packages=all upgrade" not in text
+        assert "cannot be told" not in shown.html.title.get_text()
+    told = app.get("/", status=503, extra_environ=HERE).text
+    assert "repair" in told and "packages=all upgrade" not in told
+    service_of(app).repair("done", "bbb@b2")
+    assert app.get("/", extra_environ=HERE).text == "home"
+
+
+def test_a_downgrade_that_ended_half_done(packages: Workshop, database_url: str) -> None:
+    half = (
+        'op.create_table("h", sa.Column("x", sa.Integer))\nop.execute("COMMIT")\nraise ValueError'
+    )
+    packages.script("bbb", "b2", "b1", downgrade=half)
+    app = start(packages, database_url, "page")
+    service_of(app).upgrade()
+    with pytest.raises(MigrationError):
+        service_of(app).downgrade("b1", packages="bbb")
+    text = app.get("/", status=503, extra_environ=HERE, headers=HTML).html.get_text(" ")
+    assert "It answers again" not in text and "answers again when that step is settled." in text
+
+
 # The page
 
 
@@ -122,7 +245,7 @@ def test_the_page_and_its_button(packages: Workshop, url: str) -> None:
     page = app.get("/?a=1", status=503, extra_environ=HERE, headers=HTML)
     text = page.html.get_text(" ", strip=True)
     assert "2 steps are pending" in text and "aaa a1 Revision a1 requested" in text
-    assert "ws-alembic -x packages=all upgrade" in text
+    assert "ws-alembic -c INI-OF-THIS-APPLICATION -x packages=all upgrade" in text
     assert "script" not in page.headers["Content-Security-Policy"]
     app.get("/migrations/style.css", status=200)
     # With "no-referrer" a browser would send the form with "Origin: null".
@@ -203,5 +326,5 @@ def test_what_a_program_gets(packages: Workshop, url: str) -> None:
     assert found.content_type == "text/plain"
     assert found.text == (
         "2 steps are pending\naaa a1  Revision a1\nbbb b1  Revision b1\n"
-        "Run: ws-alembic -x packages=all upgrade\n"
+        "Run: ws-alembic -c INI-OF-THIS-APPLICATION -x packages=all upgrade\n"
     )

@@ -368,7 +368,7 @@ def test_status_is_a_table_of_all_packages() -> None:
 
 
 def test_how_many_are_pending_behind_an_unknown_revision_is_not_known() -> None:
-    state = replace(STATES[3], rows=("ffff",), applied=(), pending=1)
+    state = replace(STATES[3], rows=("ffff",), applied=(), pending=None)
     assert states.pending(state) == "? (no script defines ffff)"
 
 

@@ -712,6 +712,22 @@ def test_status_says_by_its_exit_status_where_the_packages_stand(
     assert tuple(site("status", f"--fail-on={level}").status for level in levels) == statuses
 
 
+def test_what_an_unknown_row_may_stand_for_is_not_pending(site: Site) -> None:
+    unknown(site)
+    told = json.loads(site("-x", "packages=all", "status", "--json").stdout)
+    states = {one["package"]: one for one in told}
+    assert (states["addon"]["unknown"], states["addon"]["pending"]) == (["zzz"], None)
+    assert states["fooapp"]["pending"] == 0
+    drawn = site("-x", "packages=all", "graph")
+    addon, fooapp, legend = drawn.stdout.split("\n\n")
+    assert drawn.status == 0 and "○" not in addon + fooapp and "✓" not in addon
+    assert "? zzz  no script defines it" in addon and "? a100" in addon
+    assert "? unknown" in legend
+    for form in ("svg", "dot", "mermaid"):
+        drawn = site("-x", "packages=all", "graph", "--format", form)
+        assert "no script defines it" in drawn.stdout
+
+
 def test_status_names_a_half_done_step(site: Site) -> None:
     half_done(site)
     result = site("status", "--json")
@@ -808,6 +824,30 @@ def test_programs_get_json(upgraded: Site, command: str) -> None:
     assert result.status == (1 if command == "status" else 0)
     found = json.loads(result.stdout)
     assert found
+
+
+@pytest.mark.parametrize("stamped", ["head", "f100"])
+def test_a_head_and_its_ancestor_as_rows_are_stamped_as_one(upgraded: Site, stamped: str) -> None:
+    """As somebody leaves them who copies rows by hand."""
+    two_rows(upgraded)
+    left = "f100" if stamped == "f100" else "f200"
+    assert upgraded("stamp", stamped).lines == [f"fooapp  f100, f200 -> {left}"]
+
+
+def test_a_head_and_its_ancestor_as_rows_are_no_fork(upgraded: Site) -> None:
+    two_rows(upgraded)
+    assert upgraded("downgrade", "-1").status == 0
+    assert upgraded("current").lines[0].startswith("f100")
+    with sqlite3.connect(upgraded.root / "db.sqlite") as connection:
+        found = connection.execute("SELECT version_num FROM alembic_history_fooapp").fetchall()
+    connection.close()
+    assert found == [("f100",)]
+
+
+def two_rows(site: Site) -> None:
+    with sqlite3.connect(site.root / "db.sqlite") as connection:
+        connection.execute("INSERT INTO alembic_history_fooapp VALUES ('f100')")
+    connection.close()
 
 
 def test_stamp_says_what_it_changed(site: Site) -> None:

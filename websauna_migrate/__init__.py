@@ -67,6 +67,7 @@ def includeme(config: Configurator) -> None:
         set_migration_service,
     )
     from websauna_migrate.config.settings import parse_settings
+    from websauna_migrate.ini.started_from import started_from
     from websauna_migrate.runs.sessions import held_connections
     from websauna_migrate.service import MigrationService
 
@@ -75,6 +76,7 @@ def includeme(config: Configurator) -> None:
     add_event_predicates(config)
     registry = config.registry
     settings = parse_settings(registry.settings or {})
+    registry.websauna_migrate_ini = started_from() or (registry.settings or {}).get("__file__")
     held_connections.watch()
     service = MigrationService(
         lambda: parse_settings(registry.settings or {}),  # The application may add some.

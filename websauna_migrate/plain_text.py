@@ -13,6 +13,9 @@ from datetime import datetime, timezone
 CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 LAYOUT = "\t\n"
 
+#: The beginning of a command in a message.
+COMMAND = re.compile(r"\bws-alembic (?=-x |[a-z])")
+
 
 def visible(text: str) -> str:
     r"""Return a text with its control characters as escapes: ``\x1b``, but for line breaks."""
@@ -27,6 +30,14 @@ def word(text: str) -> str:
 def escaped(match: re.Match[str]) -> str:
     """Return a control character as Python writes it."""
     return match[0].encode("unicode_escape").decode("ascii")
+
+
+def with_words(text: str, words: str) -> str:
+    """Return a text whose commands have more words.
+
+    :param words: what follows ``ws-alembic`` in each, quoted for a shell; may be empty
+    """
+    return COMMAND.sub(lambda _: f"ws-alembic {words} ", text) if words else text
 
 
 def counted(number: int, one: str, many: str = "") -> str:

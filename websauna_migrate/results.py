@@ -29,7 +29,8 @@ class PackageState:
     :ivar unknown: the rows that no script defines
     :ivar implied: applied revisions that Alembic's ``current`` prints beside the rows
     :ivar heads: the newest revisions that the scripts define
-    :ivar pending: how many of the package's revisions are not applied
+    :ivar pending: how many of the package's revisions are not applied; ``None`` where a row that no
+        script defines may stand for some of them
     :ivar adopts: squashes that the next upgrade takes as applied: the rows have what they replace
     :ivar elsewhere: other version tables that have its revisions, while its own has none
     :ivar half_done: its revisions with a step that ended half done
@@ -46,7 +47,7 @@ class PackageState:
     unknown: tuple[str, ...] = ()
     implied: tuple[Revision, ...] = ()
     heads: tuple[Revision, ...] = ()
-    pending: int = 0
+    pending: int | None = 0
     adopts: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
     half_done: tuple[str, ...] = ()
@@ -60,7 +61,8 @@ class GraphNode:
 
     :ivar revisions: the identifiers, oldest first
     :ivar message: the revision's; of a chain those of its ends
-    :ivar state: ``applied``, ``pending``, ``running`` or ``half done``
+    :ivar state: ``applied``, ``pending``, ``running``, ``half done``, or ``unknown``: of a row that
+        no script defines, and of what it may stand for
     :ivar is_head: true if no revision of the package comes after it
     :ivar touches: true if its script touches the table that was asked for
     """
@@ -531,7 +533,7 @@ class Located:
     :ivar recorded: what the history table has now
     :ivar candidates: the rows of each revision that it may be, oldest first
     :ivar between: the revisions of which nothing tells whether they are applied, ``package@id``; of
-        ``ahead`` those that no script defines
+        ``ahead`` and ``nearest`` those that no script defines
     :ivar asked: what was asked of the scripts' ``verify()``, a clause each
     :ivar differences: from :attr:`rows`; notes in any case
     :ivar proof: by what it is proven, for the ledger

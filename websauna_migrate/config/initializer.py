@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from websauna_migrate.config.settings import missing_url, other_urls, parse_url
 from websauna_migrate.database.engines import open_engine
+from websauna_migrate.ini.started_from import starting_from
 
 if TYPE_CHECKING:
     from pyramid.request import Request
@@ -62,7 +63,8 @@ class Initializer:
 
     def run(self) -> None:
         """Configure everything, in this order, and report conflicts."""
-        self.config.include("websauna_migrate")
+        with starting_from(self.global_config.get("__file__")):
+            self.config.include("websauna_migrate")
         self.configure_database()
         self.include_addons()
         self.configure_models()

@@ -25,6 +25,7 @@ from paste.deploy import loadwsgi
 
 from websauna_migrate.ini.includes import REFERENCE, MergedIni, read_ini, unknown_name
 from websauna_migrate.ini.ini_errors import IniError, IniMalformed
+from websauna_migrate.ini.started_from import starting_from
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -352,7 +353,11 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         :param defaults: names to interpolate, and part of ``global_conf``
         :raises IniMalformed: there is no such application; add the section
         """
-        application: WSGIApplication = self._context(loadwsgi.APP, name, defaults).create()
+        context = self._context(loadwsgi.APP, name, defaults)
+        section = name or self.uri.fragment or "main"
+        suffix = "" if section == "main" else f"#{section}"
+        with starting_from(f"{Path(self.filepath).absolute()}{suffix}"):
+            application: WSGIApplication = context.create()
         return application
 
     def get_wsgi_server(

@@ -116,10 +116,13 @@ class Locator:
         """
         history = self.site.loaded.histories[one.package].standing_for(one.recorded)
         lost = history.lost(one.recorded)
+        between = tuple(f"{one.package}@{row}" for row in lost)
+        if one.verdict == "nearest":
+            return replace(one, between=between)
         ran = (last_applied(self.site, connection, one.package, row) for row in lost if connection)
         if not (one.is_proven and lost and (others or any(ran))):
             return one
-        return replace(one, verdict="ahead", between=tuple(f"{one.package}@{row}" for row in lost))
+        return replace(one, verdict="ahead", between=between)
 
     def read(self, connection: Connection | None) -> Mapping[Unit, Group]:
         """Return what the database has."""

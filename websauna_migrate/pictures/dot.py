@@ -22,6 +22,7 @@ FILLS: Mapping[str, str] = {
     "pending": 'style="dashed"',
     "running": 'style="filled,bold", fillcolor="#fff3c4"',
     "half done": 'style="filled,bold", fillcolor="#ffd7d9"',
+    "unknown": 'style="dotted"',
 }
 
 

@@ -31,7 +31,7 @@ def to_mermaid(view: GraphView) -> str:
 def escaped(text: str) -> str:
     """Return a text as Mermaid takes it inside of quotes: all but plain characters as entities."""
     return "".join(
-        one if one.isalnum() or one in " .,:;()-_/…✓○▶!@*" else f"#{ord(one)};"
+        one if one.isalnum() or one in " .,:;()-_/…✓○▶!?@*" else f"#{ord(one)};"
         for one in plain(text)
     )
 
@@ -52,6 +52,7 @@ def of_revisions(view: GraphView) -> Iterator[str]:
         ("pending", "fill:#fff,stroke:#57606a,stroke-dasharray:4 3,color:#111"),
         ("running", "fill:#fff3c4,stroke:#9a6700,stroke-width:3px,color:#111"),
         ("half done", "fill:#ffd7d9,stroke:#a40e26,stroke-width:3px,color:#111"),
+        ("unknown", "fill:#fff,stroke:#9a6700,stroke-dasharray:2 3,color:#111"),
     ):
         names = ",".join(f"n{p}" for p, node in enumerate(view.nodes) if node.state == state)
         if names:
@@ -74,7 +75,10 @@ def of_packages(view: GraphView) -> Iterator[str]:
     place = {package: number for number, package in enumerate(view.packages)}
     for package, lane in lanes(view).items():
         number, nodes = place[package], [node for _, node in lane]
-        pending = sum(len(node.revisions) for node in nodes if node.state != "applied")
+        known = [node for node in nodes if node.state not in ("applied", "unknown")]
+        pending = str(sum(len(node.revisions) for node in known))
+        if any(node.state == "unknown" for node in nodes):
+            pending = "? unknown, " + pending
         total = sum(len(node.revisions) for node in nodes)
         many = f"{counted(total, 'revision')}, {pending} pending"
         yield f'  p{number}["{escaped(package)}<br>{many}"]'

@@ -14,6 +14,7 @@ MARKS: Mapping[str, str] = {
     "pending": "○",
     "running": "▶",
     "half done": "!",
+    "unknown": "?",
 }
 
 #: The words for each kind of edge.
@@ -26,6 +27,15 @@ WORDS: Mapping[str, str] = {
     "authors": "written after",
     "race": "races with",
 }
+
+
+def marks_in(view: GraphView) -> list[str]:
+    """Return what the marks of a picture mean; what is unknown is only told where it is there."""
+    return [
+        f"{mark} {state}"
+        for state, mark in MARKS.items()
+        if state != "unknown" or any(node.state == state for node in view.nodes)
+    ]
 
 
 def plain(text: str) -> str:

@@ -10,6 +10,7 @@ from websauna_migrate.pictures.node_labels import (
     MARKS,
     WORDS,
     hidden_orders,
+    marks_in,
     marks_of,
     name_of,
     plain,
@@ -32,6 +33,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .pending rect, .pending path { fill: #ffffff; stroke: #59636e; stroke-dasharray: 5 3 }
 .running rect, .running path { fill: #fff8c5; stroke: #9a6700; stroke-width: 3 }
 .half-done rect, .half-done path { fill: #ffe7e9; stroke: #a40e26; stroke-width: 3 }
+.unknown rect, .unknown path { fill: #ffffff; stroke: #9a6700; stroke-dasharray: 2 3 }
 .head rect, .head path { stroke-width: 3 } .touches .name { text-decoration: underline }
 .edge { fill: none; stroke: #8c959f; stroke-width: 1.5 }
 .requires, .package-edge { stroke: #0969da; stroke-width: 2 }
@@ -47,6 +49,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
   .pending rect, .pending path { fill: #0d1117; stroke: #9198a1 }
   .running rect, .running path { fill: #3a2d05; stroke: #d29922 }
   .half-done rect, .half-done path { fill: #3d1419; stroke: #f85149 }
+  .unknown rect, .unknown path { fill: #0d1117; stroke: #d29922 }
   .requires, .package-edge { stroke: #4493f8 } .run_before { stroke: #ab7df8 }
   .authors, #ring circle { stroke: #39c5cf } .race, #cross path { stroke: #f85149 }
 }
@@ -150,12 +153,13 @@ def markers() -> Iterator[str]:
 
 def legend(view: GraphView) -> Iterator[str]:
     """Yield what the marks and the lines mean."""
-    states = [f"{mark} {state}" for state, mark in MARKS.items()]
+    states = marks_in(view)
     for number, words in enumerate([*states, "thick border: head"]):
         yield f'<text x="{12 + number * 100}" y="22">{words}</text>'
-    yield '<text x="542" y="22">six sides: merge</text>'
+    end = 142 + len(states) * 100
+    yield f'<text x="{end}" y="22">six sides: merge</text>'
     if view.hidden_orders:
-        yield f'<text x="662" y="22">{escape(hidden_orders(view))}</text>'
+        yield f'<text x="{end + 120}" y="22">{escape(hidden_orders(view))}</text>'
     kinds = ("down_revision", "requires", "run_before", "depends_on", "authors", "race")
     for number, kind in enumerate(kinds):
         x = 12 + number * 130

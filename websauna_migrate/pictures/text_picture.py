@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from websauna_migrate.pictures.node_labels import MARKS, WORDS, hidden_orders, lanes, plain, titled
+from websauna_migrate.pictures.node_labels import (
+    WORDS,
+    hidden_orders,
+    lanes,
+    marks_in,
+    plain,
+    titled,
+)
 from websauna_migrate.results import GraphEdge, GraphView
 
 
@@ -37,8 +44,6 @@ def lines(view: GraphView) -> Iterator[str]:
             previous = place
     if view.nodes:
         yield ""
-        yield "  ".join(f"{mark} {state}" for state, mark in MARKS.items()) + (
-            f"  * touches {plain(view.table)}" if view.table else ""
-        )
+        yield "  ".join(marks_in(view)) + (f"  * touches {plain(view.table)}" if view.table else "")
     if view.hidden_orders:
         yield f"{hidden_orders(view)}; --whole draws them"

@@ -251,7 +251,9 @@ def _downgrade_target(
         return label, _walk(history, start, steps, target)
     if steps >= 0:
         raise leads_nowhere(history, target, "is no step down")
-    starts: Sequence[str] = sorted(row for row in rows if row in history)
+    known = {row for row in rows if row in history}
+    # A row beside that of its own descendant is no fork.
+    starts: Sequence[str] = sorted(history.reduce(history.ancestors(known)) & known)
     if label is not None:
         related = _filter(history, starts, label)
         # Other branches may be applied below a row that depends on them.
@@ -291,10 +293,14 @@ def stamp_rows(
         return frozenset(rows) - related
     after = set(rows)
     # Of targets that are each other's ancestors the newest stands for all.
-    for destination in history.reduce(history.ancestors(destinations)) & destinations:
+    newest = history.reduce(history.ancestors(destinations)) & destinations
+    for destination in newest:
+        kin = history.history_of(destination, dependencies=True)
         if destination in related:
+            # A row beside that of its own ancestor was copied by hand, say.
+            after -= kin.intersection(rows) - newest
             continue
-        if not history.history_of(destination, dependencies=True).isdisjoint(related):
+        if not kin.isdisjoint(related):
             after -= related - destinations
         after.add(destination)
     return frozenset(after)

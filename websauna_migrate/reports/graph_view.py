@@ -53,13 +53,21 @@ def view(
         touching = scripts_of(site, table).intersection(shown)
         having = {graph.revisions[node].package for node in touching}
         shown = [node for node in shown if graph.revisions[node].package in having]
-    states = states_of(site)
+    states, lost = states_of(site)
     kept = touching.union(*races)
     groups = folded(graph, shown, states, kept) if fold else [[node] for node in shown]
     edges, hidden = drawn_edges(graph, groups, races)
+    nodes = [node_of(site, group, states, touching) for group in groups]
+    drawn = {node.package for node in nodes} if around or table else selected
+    nodes += [
+        GraphNode(package, (row,), "no script defines it", "unknown")
+        for package, rows in lost.items()
+        for row in rows
+        if package in drawn
+    ]
     return GraphView(
-        packages=tuple(sorted({graph.revisions[node].package for node in shown})),
-        nodes=tuple(node_of(site, group, states, touching) for group in groups),
+        packages=tuple(sorted({node.package for node in nodes})),
+        nodes=tuple(nodes),
         edges=tuple(edges),
         table=table,
         hidden_orders=hidden,
@@ -127,16 +135,24 @@ def scripts_of(site: Site, table: str) -> frozenset[int]:
     return found
 
 
-def states_of(site: Site) -> Mapping[int, str]:
-    """Return the nodes that are applied, at work or half done."""
+def states_of(site: Site) -> tuple[Mapping[int, str], Mapping[str, tuple[str, ...]]]:
+    """Return the nodes that are not just pending, and the rows that no script defines.
+
+    What such a row may stand for is neither applied nor pending, as far as can be told.
+    """
     graph, histories = site.loaded.graph, site.loaded.histories
     with site.reading() as connection:
         if connection is None:
-            return {}
+            return {}, {}
         applied, tables = site.read(connection)
         marked = marked_steps(site, connection, tables)
         half_done = at_work(site, connection, tables, marked)[1] if marked else ()
+    found = ((name, histories[name].lost(rows)) for name, rows in sorted(applied.items()))
+    lost = {name: rows for name, rows in found if rows}
     states = {
+        graph.find(name, one): "unknown" for name in lost for one in histories[name].revisions
+    }
+    states |= {
         graph.find(name, one): "applied"
         for name, rows in applied.items()
         for one in histories[name].standing_for(rows).applied(rows)
@@ -146,7 +162,7 @@ def states_of(site: Site) -> Mapping[int, str]:
         if entry.package in histories and entry.revision in histories[entry.package]:
             state = "half done" if entry in half_done else "running"
             states[graph.find(entry.package, entry.revision)] = state
-    return states
+    return states, lost
 
 
 def folded(

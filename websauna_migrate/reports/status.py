@@ -95,5 +95,5 @@ def installed(site: Site, name: str, rows: tuple[str, ...], waiting: int) -> Pac
         adopts=tuple(sorted(now - {*rows})),
         implied=tuple(history.revisions[one] for one in history.current(known) if one not in known),
         heads=tuple(history.revisions[head] for head in history.heads),
-        pending=waiting,
+        pending=None if lost and waiting else waiting,
     )

@@ -19,6 +19,7 @@ from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import checksum_of
 from websauna_migrate.revision_scripts.script_tree import assigned, parse_script
 from websauna_migrate.runs.base_service import Service
+from websauna_migrate.runs.failures import StepFailed
 from websauna_migrate.runs.kept_scripts import kept_script, require_trusted
 from websauna_migrate.runs.losses import find_losses
 from websauna_migrate.runs.migrating import Planner, make_planner, make_taker, run_planner
@@ -64,10 +65,14 @@ def take_down_unknown(
     scripts = tuple(script for script, _ in texts if script.package in selected)
     if not scripts and asked.target is None:
         return Switched()
-    with restored(service, texts, given) as whole:
+    with restored(service, texts, given) as (whole, names):
         planner = planner_of(whole, selected, asked, scripts)
         plan = planner(whole.applied())
-        losses = tuple(loss for loss in find_losses(whole, plan) if loss.is_loss)
+        losses = tuple(
+            replace(loss, path=names.get(loss.path, loss.path))
+            for loss in find_losses(whole, plan)
+            if loss.is_loss
+        )
         if asked.dry_run:
             return Switched(scripts, losses)
         run = run_planner(whole, "downgrade", planner, selected, asked.options)
@@ -171,13 +176,16 @@ def restored(
     service: Service,
     texts: list[tuple[RestoredScript, bytes]],
     given: Connection | Engine | None,
-) -> Iterator[Site]:
+) -> Iterator[tuple[Site, dict[str, str]]]:
     """Give the scripts of all packages with those that were restored, in a folder of their own.
+
+    And what the files are in words, by their paths: messages say that, since they are gone then.
 
     :raises MigrationError: naming the one that cannot be imported here
     """
     packages = {one.name: one for one in service.packages}
     scripts: dict[str, RestoredScript] = {}
+    names: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="websauna_migrate_") as root:
         for script, source in texts:
             folder = Path(root) / script.package
@@ -185,18 +193,34 @@ def restored(
             path = folder / f"restored_{script.checksum[:16]}.py"
             path.write_bytes(source)
             scripts[str(path)] = script
+            origin = "the ledger" if script.source == "ledger" else script.source
+            names[str(path)] = f'script of "{script.revision}" from {origin}'
             package = packages[script.package]
             if folder not in package.version_locations:
                 locations = (*package.version_locations, folder)
                 packages[script.package] = replace(package, own_version_locations=locations)
         whole = service.with_changes(service.settings, tuple(packages.values()))
         try:
-            yield whole.site_anew(given)
+            yield whole.site_anew(given), names
         except ScriptError as exc:
             if (one := scripts.get(exc.path)) is None or not exc.problem:
-                raise
+                raise named(exc, names) from exc.__cause__
             raise MigrationError(
                 f'The text of revision "{one.revision}" of package "{one.package}" ({one.source}) '
                 f"needs what is not here: {exc.problem}\nNothing was changed. Take it down where "
                 "the release is installed, or the commit checked out, that has it."
             ) from exc
+        except StepFailed as exc:
+            exc.path = names.get(exc.path, exc.path)
+            raise named(exc, names) from exc.__cause__
+        except MigrationError as exc:
+            raise named(exc, names) from exc.__cause__
+
+
+def named(error: MigrationError, names: dict[str, str]) -> MigrationError:
+    """Return an error whose message says what files are, in place of their paths."""
+    text = str(error)
+    for path, name in names.items():
+        text = text.replace(path, name)
+    error.args = (text, *error.args[1:])
+    return error

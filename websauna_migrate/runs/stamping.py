@@ -15,6 +15,7 @@ from websauna_migrate.results import StampedPackage
 from websauna_migrate.runs.other_histories import refuse_elsewhere
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.unknown_revisions import explained
 
 
 def stamp(
@@ -30,7 +31,7 @@ def stamp(
     :returns: the packages whose rows changed, by name
     """
     loaded, selected = site.loaded, site.select(packages)
-    with Runner(site).locked() as (connection, read):
+    with explained(site), Runner(site).locked() as (connection, read):
         before = read()
         stamped = plan_stamp(
             loaded.graph,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
 from sqlalchemy.engine import Connection
@@ -151,4 +152,9 @@ def last_applied(
         table.c.direction != STAMP,
     )
     upgrades = [entry for entry in found if entry.direction == "upgrade"]
-    return upgrades[-1] if upgrades else None
+    if not upgrades:
+        return None
+    # Who ran it stands in the row of a run's first step alone.
+    steps = site.ledger.read(connection, table.c.run == upgrades[-1].run)
+    who = next((entry.installed_by for entry in steps if entry.installed_by), "")
+    return replace(upgrades[-1], installed_by=who)

@@ -32,6 +32,7 @@ from websauna_migrate.results import (
     StepSql,
 )
 from websauna_migrate.revision_scripts.script_files import readable_text
+from websauna_migrate.web.commands import with_ini
 from websauna_migrate.web.templating import page, stylesheet
 
 if TYPE_CHECKING:
@@ -68,10 +69,20 @@ class Look:
         return () if self.plan is None else self.plan.steps
 
     @property
+    def half_done(self) -> bool:
+        """True if a step ended half done: no other runs before it is settled."""
+        return self.readiness is not None and bool(self.readiness.half_done)
+
+    @property
+    def settled(self) -> bool:
+        """True if nothing is pending, or half done."""
+        return self.problem is None and not self.plan and not self.half_done
+
+    @property
     def verdict(self) -> tuple[str, str]:
         """What it comes to: a word for the style sheet, and a sentence."""
         ready, steps = self.readiness, len(self.steps)
-        if ready is not None and ready.half_done:
+        if self.half_done:
             return "bad", "A step ended half done"
         if ready is not None and ready.running is not None:
             return "busy", "A run is in progress"
@@ -119,7 +130,7 @@ def status_json(request: Request) -> Response:
         with service.one_look():
             states = service.status()
     except MigrationError as exc:
-        body, status = to_json({"error": str(exc)}), 503
+        body, status = to_json({"error": with_ini(request.registry, str(exc))}), 503
     else:
         body, status = to_json(states), 200
     return Response(body, status=status, content_type="application/json", charset="utf-8")
@@ -218,7 +229,8 @@ def picture(request: Request) -> Response:
         with service.one_look():
             view = graph_asked(service, request.GET)
     except MigrationError as exc:
-        return Response(str(exc), status=400, content_type="text/plain", charset="utf-8")
+        text = with_ini(request.registry, str(exc))
+        return Response(text, status=400, content_type="text/plain", charset="utf-8")
     return Response(to_svg(view), content_type="image/svg+xml", charset="utf-8")
 
 

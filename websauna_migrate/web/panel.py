@@ -11,6 +11,7 @@ from pyramid_debugtoolbar.panels import DebugPanel
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.pictures.svg import to_svg
+from websauna_migrate.web.commands import words_of_commands
 from websauna_migrate.web.pages import look
 from websauna_migrate.web.templating import render
 
@@ -34,6 +35,8 @@ class MigrationsPanel(DebugPanel):  # type: ignore[misc]  # untyped
     def __init__(self, request: Request) -> None:
         self.service: MigrationService = request.registry.queryUtility(IMigrationService)
         self.has_content = self.service is not None
+        # The toolbar's page is of an application of its own, which knows no INI.
+        self.words = words_of_commands(request.registry) if self.has_content else ""
 
     def render_content(self, request: Request) -> str:
         """Return the panel's HTML."""
@@ -46,4 +49,5 @@ class MigrationsPanel(DebugPanel):  # type: ignore[misc]  # untyped
                 steps = [self.service.step_sql(one) for one in found.steps[:SQL_SHOWN]]
         except MigrationError:
             pass  # The look has said what is wrong.
-        return render(request.registry, "panel", look=found, steps=steps, picture=picture)
+        values = {"look": found, "steps": steps, "picture": picture}
+        return render(request.registry, "panel", self.words, **values)

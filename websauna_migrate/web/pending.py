@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyramid.events import ApplicationCreated
@@ -22,6 +23,7 @@ from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.plain_text import word
 from websauna_migrate.revision_scripts.script_files import folder_times
 from websauna_migrate.web.access import CSRF, UPGRADE, VIEW, is_from_here, is_local, may, protect
+from websauna_migrate.web.commands import with_ini
 from websauna_migrate.web.pages import Look, look
 from websauna_migrate.web.templating import page
 
@@ -38,8 +40,9 @@ Handler = Callable[[Request], Response]
 #: Seconds between two looks at the script folders' times.
 PATIENCE = 1.0
 
-#: What is told how to do it.
+#: How what is pending is applied, and how a half done step is settled, which comes first.
 COMMAND = "ws-alembic -x packages=all upgrade"
+REPAIR = "ws-alembic repair"
 
 #: The toolbar's own requests go through.
 TOOLBAR = "/_debug_toolbar/"
@@ -68,24 +71,35 @@ def application_created(event: ApplicationCreated) -> None:
     registry = event.app.registry
     mode = parse_settings(registry.settings or {}).on_pending
     service = registry.getUtility(IMigrationService)
-    if mode == "upgrade":
-        # Many workers may start at once: one holds the lock, the others then find nothing to do.
-        service.upgrade()
-        return
     try:
-        steps = service.plan().steps
+        if mode == "upgrade":
+            # Many workers may start at once: one holds the lock, the others find nothing to do.
+            service.upgrade()
+            return
+        words = with_ini(registry, what_is_to_do(service))
     except MigrationError as exc:
-        if mode == "fail":
+        if mode in ("fail", "upgrade"):
+            exc.args = (with_ini(registry, str(exc)), *exc.args[1:])
             raise
-        log.warning("It cannot be told whether revisions are pending: %s", exc)
+        problem = with_ini(registry, str(exc))
+        log.warning("It cannot be told whether revisions are pending: %s", problem)
         return
-    if steps:
-        names = ", ".join(word(f"{one.package} {one.revision.id}") for one in steps[:10])
-        more = f" and {len(steps) - 10} more" if len(steps) > 10 else ""
-        words = f"Revisions are pending: {names}{more}. Run: {COMMAND}"
+    if words:
         if mode == "fail":
             raise MigrationError(words)
         log.warning("%s", words)
+
+
+def what_is_to_do(service: MigrationService) -> str:
+    """Return what is half done, or pending, and the command for it; empty if nothing is."""
+    with service.one_look():
+        if half_done := service.readiness().half_done:
+            names = "; ".join(word(str(entry)) for entry in half_done)
+            return f"A step ended half done: {names}. Settle it first: {REPAIR}"
+        steps = service.plan().steps
+    names = ", ".join(word(f"{one.package} {one.revision.id}") for one in steps[:10])
+    more = f" and {len(steps) - 10} more" if len(steps) > 10 else ""
+    return f"Revisions are pending: {names}{more}. Run: {COMMAND}" if steps else ""
 
 
 class PendingWatch:
@@ -114,7 +128,7 @@ class PendingWatch:
         """Look at scripts and database."""
         times = self._times()
         found = look(self.service)
-        if found.problem is None and not found.plan:
+        if found.settled:
             self._settled, self._next = times, time.monotonic() + PATIENCE
         else:
             self._settled, self._next = None, 0.0
@@ -140,7 +154,7 @@ def pending_tween(handler: Handler, registry: Registry) -> Handler:
         if request.path_info in ours or request.path_info.startswith(below):
             return handler(request)
         found = watch.look()
-        if found.problem is None and not found.plan:
+        if found.settled:
             return handler(request)
         return pending_page(request, found)
 
@@ -160,12 +174,15 @@ def pending_page(request: Request, found: Look, status: int = 503) -> Response:
             f"{word(one.package)} {word(one.revision.id)}  {word(one.revision.message)}\n"
             for one in found.plan or ()
         )
-        text = f"{found.problem or found.verdict[1]}\n{steps}Run: {COMMAND}\n"
+        remedy = f"Settle it first: {REPAIR}" if found.half_done else f"Run: {COMMAND}"
+        text = f"{found.problem or found.verdict[1]}\n{steps}{remedy}\n"
+        text = with_ini(request.registry, text)
         return protect(Response(text, status=status, content_type="text/plain", charset="utf-8"))
     token = None
-    if found.problem is None and (is_here or may(request, UPGRADE, root)):
+    if found.problem is None and not found.half_done and (is_here or may(request, UPGRADE, root)):
         token = CSRF.get_csrf_token(request)
-    values = {"look": found, "token": token, "command": COMMAND, "back": back(request)}
+    command = REPAIR if found.half_done else COMMAND
+    values = {"look": found, "token": token, "command": command, "back": back(request)}
     return protect(page(request, "pending", status, here="", **values))
 
 
@@ -188,5 +205,5 @@ def upgrade(request: Request) -> Response:
     try:
         service.upgrade()
     except MigrationError as exc:
-        return pending_page(request, Look(url="", problem=str(exc)), 500)
+        return pending_page(request, replace(look(service), problem=str(exc)), 500)
     return HTTPSeeOther(back(request))

@@ -15,7 +15,8 @@ from pyramid.response import Response
 from pyramid_jinja2 import IJinja2Environment
 
 from websauna_migrate.pictures.svg import STYLE
-from websauna_migrate.plain_text import visible, word
+from websauna_migrate.plain_text import visible, with_words, word
+from websauna_migrate.web.commands import words_of_commands
 
 if TYPE_CHECKING:
     from pyramid.config import Configurator
@@ -49,14 +50,16 @@ def shown(value: object) -> Markup:
     return escape(visible(str(value)))
 
 
-def render(registry: Registry, template: str, **values: object) -> Markup:
+def render(registry: Registry, template: str, words: str, **values: object) -> Markup:
     """Return a template with values; it is safe to put into another one.
 
     :param registry: the application's, which includes :func:`includeme`
     :param template: its name, without the ending
+    :param words: what commands need, as :func:`.words_of_commands` tells
     """
     environment = registry.getUtility(IJinja2Environment, name=ENDING)
-    return Markup(environment.get_template(f"{template}{ENDING}").render(values))
+    text = environment.get_template(f"{template}{ENDING}").render(values)
+    return Markup(with_words(text, str(escape(words))))
 
 
 def page(request: Request, template: str, status: int = 200, **values: object) -> Response:
@@ -65,7 +68,7 @@ def page(request: Request, template: str, status: int = 200, **values: object) -
     tag = hashlib.sha256(stylesheet().encode()).hexdigest()[:12]
     style = request.route_path("websauna_migrate.style", _query={"v": tag})
     values |= {"request": request, "style": style}
-    text = render(request.registry, template, **values)
+    text = render(request.registry, template, words_of_commands(request.registry), **values)
     return Response(text, status=status, content_type="text/html", charset="utf-8")
 
 

@@ -73,7 +73,9 @@ class Call:
             with contextlib.suppress(MigrationError):
                 states = self.service.status(packages=sorted(others)) if others else ()
         steps = Counter(step.package for step in planned.steps) if planned else Counter()
-        left = [replace(one, pending=one.pending - steps[one.package]) for one in states or ()]
+        left = [
+            replace(one, pending=(one.pending or 0) - steps[one.package]) for one in states or ()
+        ]
         if line := pending_elsewhere(left, self.packages):
             print(shown(line), file=sys.stderr)
 
@@ -196,9 +198,11 @@ def pending_elsewhere(states: Iterable[PackageState], packages: Sequence[str]) -
     """
     # Where rows are not understood, an upgrade is not what helps.
     others = [
-        one for one in states if one.pending and not one.unknown and one.package not in packages
+        (one.package, one.pending)
+        for one in states
+        if one.pending and not one.unknown and one.package not in packages
     ]
-    said = [f"{one.package} has {counted(one.pending, 'pending step')}" for one in others[:NAMED]]
+    said = [f"{name} has {counted(many, 'pending step')}" for name, many in others[:NAMED]]
     if len(others) > NAMED:
         said.append(f"so have {counted(len(others) - NAMED, 'other package')}")
     return f"{', '.join(said)}: -x packages=all" if said else ""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
-from websauna_migrate.base_errors import ExitCode
+from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.cli.commands.call import Call, ask, require_unprotected
 from websauna_migrate.cli.render.reworked import (
     render_adoption,
@@ -94,4 +95,9 @@ def take_down(call: Call, doing: str, **arguments: Any) -> None:
     ask(call, render_restored(would), f"Take this down by {many} that are not of this checkout?")
     with stop_signals() as stop:
         done = call.service.switch(packages=call.packages, stop=stop, **arguments)
-    call.show(render_switched(done), done)
+    pending: list[str] = []
+    # What was done is done: where no state can be told, nothing is said of it.
+    with contextlib.suppress(MigrationError):
+        states = call.service.status(packages=call.packages)
+        pending = [one.package for one in states if one.pending and not one.unknown]
+    call.show(render_switched(done, pending), done)

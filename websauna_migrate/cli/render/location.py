@@ -58,7 +58,7 @@ def details(one: Located) -> Iterator[str]:
     if one.between and one.verdict == "several":
         yield f"{one.package}: no table tells whether these ran: {joined(one.between)}"
         yield f"  Choose: ws-alembic -x packages={one.package} stamp --verified REVISION"
-    if one.verdict == "ahead":
+    if one.between and one.verdict in ("ahead", "nearest"):
         yield f"{one.package}: no script defines what is applied: {joined(one.between)}"
         yield f"  See: ws-alembic -x packages={one.package} check"
     for answer in one.asked:
@@ -70,8 +70,10 @@ def details(one: Located) -> Iterator[str]:
         yield f"  {'note: ' if each.note else ''}{one_line(str(each))}"
     if one.verdict == "nearest":
         command = f"ws-alembic -x packages={one.package}"
-        recorded = one.rows == one.recorded
-        first = "" if recorded else f"{command} stamp {' '.join(one.rows) or 'base'}, then "
+        # Rows that no script defines, and those of other branches, stay in a stamp without it.
+        purge = "--purge " if one.recorded else ""
+        stamp = f"{command} stamp {purge}{' '.join(one.rows) or 'base'}, then "
+        first = "" if one.rows == one.recorded else stamp
         yield f"  If it is that one: {first}{command} drift --sql"
 
 

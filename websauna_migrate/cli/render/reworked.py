@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from websauna_migrate.cli.render.states import render_losses
 from websauna_migrate.cli.render.text import joined
@@ -77,8 +77,11 @@ def render_restored(found: Switched) -> Iterator[str]:
     yield from render_losses(found.losses)
 
 
-def render_switched(found: Switched) -> Iterator[str]:
-    """Yield what was taken down, or would be."""
+def render_switched(found: Switched, pending: Iterable[str] = ()) -> Iterator[str]:
+    """Yield what was taken down, or would be.
+
+    :param pending: the packages that have pending revisions now
+    """
     if not found.scripts and found.run is None:
         yield "Nothing to do: this checkout has the scripts of all that is applied."
         return
@@ -86,4 +89,6 @@ def render_switched(found: Switched) -> Iterator[str]:
     if found.run is None:
         yield "Nothing was changed so far."
     else:
-        yield f"{counted(len(found.run.steps), 'step')} taken back. Next: ws-alembic upgrade"
+        yield f"{counted(len(found.run.steps), 'step')} taken back."
+        if names := ",".join(pending):
+            yield f"Next: ws-alembic -x packages={names} upgrade"

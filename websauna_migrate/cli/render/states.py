@@ -45,7 +45,7 @@ def pending(state: PackageState) -> str:
     if not state.installed:
         return "not included" if state.importable else "not installed"
     if state.unknown:
-        many = state.pending if state.applied else "?"
+        many = "?" if state.pending is None else state.pending
         return f"{many} (no script defines {joined(state.unknown)})"
     if state.adopts:
         return f"{state.pending} ({joined(state.adopts)} adopted at the next upgrade)"

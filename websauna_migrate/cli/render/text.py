@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from textwrap import wrap
 
-from websauna_migrate.plain_text import visible, word
+from websauna_migrate.plain_text import visible, with_words, word
 
 #: How many columns a table has at the most where its sentences can be wrapped, and a sentence.
 WIDTH, NARROWEST = 80, 16
@@ -21,8 +21,7 @@ WIDTH, NARROWEST = 80, 16
 #: Stands where there is nothing to say.
 NOTHING = "-"
 
-#: The beginning of a command in a message, and the words that it needs besides.
-COMMAND = re.compile(r"\bws-alembic (?=-x |[a-z])")
+#: The words that commands in messages need besides.
 WORDS: ContextVar[str] = ContextVar("WORDS", default="")
 
 
@@ -92,9 +91,7 @@ def shown(text: str) -> str:
     except OSError:
         here = os.sep
     text = re.sub(local_folders(here, tuple(sys.path)), "", visible(text))
-    if words := WORDS.get():
-        text = COMMAND.sub(lambda _: f"ws-alembic {words} ", text)
-    return text
+    return with_words(text, WORDS.get())
 
 
 @functools.cache
