@@ -471,3 +471,80 @@ def test_a_ledger_without_a_column(half: Workshop, database_url: str, lost: str)
     interrupt(half, database_url)
     (found,) = service.repair()
     assert found.failure
+
+
+TWO_THEN_ONE = """
+op.add_column("f1", sa.Column("qty", sa.Integer))
+op.create_index("ix_qty", "f1", ["qty"])
+op.create_index("ix_nope", "nope", ["qty"])
+"""
+
+
+def not_transactional(workshop: Workshop, **bodies: str) -> None:
+    """Write the second revision of an app, which is no transaction."""
+    path = workshop.script("fooapp", "f200", "f100", **bodies)
+    path.write_text(path.read_text() + "\ntransactional = False\n")
+
+
+def kinds(found: Any) -> list[str]:
+    return [one.kind for one in found.entry.statements]
+
+
+def test_what_the_first_attempt_did_is_remembered(workshop: Workshop, database_url: str) -> None:
+    """Also where the script was mended, so that its lines are others, before it was run again."""
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("f1"))
+    not_transactional(workshop, upgrade=TWO_THEN_ONE)
+    with pytest.raises(StepFailed):
+        workshop.service(database_url).upgrade()
+    (before,) = workshop.service(database_url).repair()
+    for words in ("", "# It is mended.\n\n"):
+        not_transactional(workshop, upgrade=words + TWO_THEN_ONE.replace('"nope"', '"f1"'))
+        with pytest.raises(StepFailed) as caught:
+            workshop.service(database_url).repair("rerun")
+        assert caught.value.half_done
+        (found,) = workshop.service(database_url).repair()
+        assert kinds(found) == kinds(before) == ["ALTER TABLE f1", "CREATE INDEX ix_qty"]
+        (left,) = found.not_run
+        assert left.endswith(': makes an index of table "f1" (qty)')
+    with pytest.raises(InterruptedSteps) as refused:
+        workshop.service(database_url).upgrade()
+    assert str(refused.value).count('revision "f200"') == 1
+    assert len(workshop.service(database_url).readiness().half_done) == 1
+    # What was settled is forgotten.
+    service = workshop.service(database_url)
+    service.repair("undone")
+    execute(database_url, "DROP TABLE f1", "CREATE TABLE f1 (id INTEGER)")
+    not_transactional(workshop, upgrade='op.execute("SELECT nonsense FROM nowhere")')
+    with pytest.raises(StepFailed):
+        workshop.service(database_url).upgrade()
+    assert [kinds(one) for one in workshop.service(database_url).repair()] in ([], [[]])
+
+
+def test_a_half_done_downgrade_is_told_as_an_upgrade(workshop: Workshop, database_url: str) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("f1"))
+    up = 'op.add_column("f1", sa.Column("qty", sa.Integer))\n'
+    up += 'op.create_index("ix_qty", "f1", ["qty"])'
+    down = """
+    sa.inspect(op.get_bind()).get_indexes("f1")
+    op.drop_index("ix_qty", "f1")
+    op.drop_column("f1", "nope")
+    op.drop_column("f1", "qty")
+    """
+    not_transactional(workshop, upgrade=up, downgrade=down)
+    service = workshop.service(database_url)
+    service.upgrade()
+    for run in (lambda: service.downgrade("f100"), lambda: service.repair("rerun")):
+        with pytest.raises(StepFailed):
+            run()
+        (found,) = service.repair()
+        ((number, kind),) = [(one.number, one.kind) for one in found.entry.statements]
+        assert (number, kind) == (1, "DROP INDEX ix_qty")
+        assert [one.partition(": ")[2] for one in found.not_run] == [
+            'drops column "nope" of table "f1"',
+            'drops column "qty" of table "f1"',
+        ]
+        assert found.objects == ('table "f1", columns id, qty',)
+    if not database_url.startswith("sqlite"):
+        assert found.entry.failed_at.endswith(", statement 1: DROP INDEX ix_qty)")

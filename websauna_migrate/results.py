@@ -787,7 +787,8 @@ class Squashed:
 class LedgerStatement:
     """A statement that ended, of a step that is not one transaction.
 
-    :ivar number: its place in the step, from 1; several of one kind at one line count once here
+    :ivar number: its place in the step, from 1, without those that only read the catalogue; several
+        of one kind at one line are one here
     :ivar kind: what it does, to what, such as ``CREATE TABLE half``
     :ivar line: of the script, 0 if none of its lines gave it
     :ivar ended: UTC
@@ -951,13 +952,14 @@ class LedgerRun:
 class InterruptedStep:
     """A step that ended half done.
 
-    :ivar entry: its row in the ledger
+    :ivar entry: its newest row in the ledger, with the statements that ended in any of the attempts
+        at it since it was last settled
     :ivar known: what can be said of it, a sentence
     :ivar action: how it was settled, ``rerun``, ``done`` or ``undone``; ``None`` after a look
     :ivar running: the run that is at work on it now, so that it did not end at all
     :ivar failure: why and where it failed; empty if its process was killed
-    :ivar not_run: what else the script of an upgrade does, as far as it can be read
-    :ivar objects: what the catalogue has of the tables that both name
+    :ivar not_run: what its script does that no attempt came to, as far as it can be read
+    :ivar objects: what the catalogue has of the tables that statements and script name
     :ivar script: what became of its script since; empty if it is as it was
     :ivar choices: what each action would do, a sentence by action
     """
