@@ -10,6 +10,7 @@ import pytest
 
 from apps import Workshop
 from runs import execute, exit_status, fork, forked, ledger, rows, steps, table, tables, wait_for
+from websauna_migrate.cli.render.runs import render_interrupted
 from websauna_migrate.errors import InterruptedSteps, MigrationError, StepFailed, UsageError
 from websauna_migrate.runs.ledger import Ledger
 
@@ -411,6 +412,11 @@ def test_a_release_was_rolled_back(half: Workshop, database_url: str) -> None:
         with pytest.raises(MigrationError) as caught:
             service.repair(action)
         assert "no script of the package defines this revision" in str(caught.value)
+    looked = service.repair()
+    undone = "; take back by hand what the step left: no script is there to run it again"
+    assert looked[0].choices["undone"] == f"the history stays f100{undone}"
+    last = "Settle it: ws-alembic repair --undone, and PACKAGE@REVISION where there are several."
+    assert [*render_interrupted(looked)][-1] == last
     execute(database_url, "DROP TABLE half")
     service.repair("undone")
     assert history(database_url) == ["f100"]
@@ -503,6 +509,9 @@ def test_what_the_first_attempt_did_is_remembered(workshop: Workshop, database_u
         with pytest.raises(StepFailed) as caught:
             workshop.service(database_url).repair("rerun")
         assert caught.value.half_done
+        if not words:
+            told = "An earlier attempt at this step did that already (ALTER TABLE f1, line "
+            assert told in str(caught.value), str(caught.value)
         (found,) = workshop.service(database_url).repair()
         assert kinds(found) == kinds(before) == ["ALTER TABLE f1", "CREATE INDEX ix_qty"]
         (left,) = found.not_run
@@ -536,7 +545,7 @@ def test_a_half_done_downgrade_is_told_as_an_upgrade(workshop: Workshop, databas
     service = workshop.service(database_url)
     service.upgrade()
     for run in (lambda: service.downgrade("f100"), lambda: service.repair("rerun")):
-        with pytest.raises(StepFailed):
+        with pytest.raises(StepFailed) as caught:
             run()
         (found,) = service.repair()
         ((number, kind),) = [(one.number, one.kind) for one in found.entry.statements]
@@ -546,5 +555,8 @@ def test_a_half_done_downgrade_is_told_as_an_upgrade(workshop: Workshop, databas
             'drops column "qty" of table "f1"',
         ]
         assert found.objects == ('table "f1", columns id, qty',)
+    told = "An earlier attempt at this step did that already (DROP INDEX ix_qty, line "
+    assert told in str(caught.value)
+    assert "Where the models give none" not in str(caught.value)
     if not database_url.startswith("sqlite"):
         assert found.entry.failed_at.endswith(", statement 1: DROP INDEX ix_qty)")

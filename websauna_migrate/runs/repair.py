@@ -116,6 +116,8 @@ def what_it_does(
     before, wanted = (", ".join(sorted(one)) or "base" for one in (rows, after))
     written = f"writes {wanted} in place of {before}" if wanted != before else f"stays {before}"
     follow = "" if action == "done" else f"; the next {entry.direction} runs the step again"
+    if follow and (history is None or entry.revision not in history):
+        follow = "; take back by hand what the step left: no script is there to run it again"
     return f"the history {written}{follow}"
 
 
