@@ -479,6 +479,32 @@ def test_a_ledger_without_a_column(half: Workshop, database_url: str, lost: str)
     assert found.failure
 
 
+def test_what_a_half_done_step_made_is_told_of_its_run(
+    workshop: Workshop, database_url: str
+) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("f1"))
+    workshop.service(database_url).upgrade()
+    not_transactional(workshop, upgrade=TWO_THEN_ONE)
+    with pytest.raises(StepFailed):
+        workshop.service(database_url).upgrade()
+    service = workshop.service(database_url)
+    run = service.repair()[0].entry.run[:8]
+
+    def told() -> str:
+        (one,) = [one for one in service.drift().found if '"qty"' in one.object]
+        assert "fooapp@f200" in one.made
+        return one.when
+
+    whose = f", by run {run}, whose upgrade of fooapp@f200 "
+    assert told().endswith(f"{whose}ended half done")
+    service.repair("undone")
+    assert told().endswith(f"{whose}was settled as not done")
+    problems = [one for one in service.check().problems if one.kind == "database-changed"]
+    assert any('column "qty" is new since run' in str(one) for one in problems), problems
+    assert all(f"{whose}was settled as not done." in str(one) for one in problems), problems
+
+
 TWO_THEN_ONE = """
 op.add_column("f1", sa.Column("qty", sa.Integer))
 op.create_index("ix_qty", "f1", ["qty"])

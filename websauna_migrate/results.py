@@ -782,6 +782,9 @@ class Squashed:
 
 # What the ledger says
 
+#: The note of the step before which a run was stopped.
+NOT_BEGUN = "not begun"
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerStatement:
@@ -816,7 +819,8 @@ class LedgerEntry:
         run that was killed in it, and left nothing of it
     :ivar checksum: SHA-256 of the script as it was run, hexadecimal
     :ivar session: number of the server's session that held the run's lock, 0 where there is none
-    :ivar note: who settled a half done step, and how; empty otherwise
+    :ivar note: who settled a half done step, and how; :data:`NOT_BEGUN` of the step before which a
+        run was stopped; empty otherwise
     :ivar installed_by: who ran it: a person if one is known, the system's and the database's user;
         in the first row of each run
     :ivar error: why the step failed, in the database's words without values
@@ -859,8 +863,8 @@ class LedgerEntry:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; ``None`` if it has no end, or was settled afterwards."""
-        if self.ended is None or self.settled_by:
+        """How long it took; ``None`` if it has no end, no beginning, or was settled afterwards."""
+        if self.ended is None or self.settled_by or self.note == NOT_BEGUN:
             return None
         return (self.ended - self.started).total_seconds()
 
@@ -935,7 +939,7 @@ class LedgerRun:
     def count(self) -> str:
         """How many steps it has in words, as ``1 of 2 steps`` where it did not get to all."""
         number, wanted = len(self.steps), self.steps[0].steps
-        if self.outcome == "unfinished" and wanted is not None:
+        if self.outcome in ("unfinished", "stopped") and wanted is not None:
             done = sum(step.outcome == "done" for step in self.steps)
             return f"{done} of {counted(wanted, 'step')}"
         return counted(number, "step")
