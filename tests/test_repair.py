@@ -10,6 +10,7 @@ import pytest
 
 from apps import Workshop
 from runs import execute, exit_status, fork, forked, ledger, rows, steps, table, tables, wait_for
+from websauna_migrate.cli.render.runs import render_interrupted
 from websauna_migrate.errors import InterruptedSteps, MigrationError, StepFailed, UsageError
 from websauna_migrate.runs.ledger import Ledger
 
@@ -411,6 +412,11 @@ def test_a_release_was_rolled_back(half: Workshop, database_url: str) -> None:
         with pytest.raises(MigrationError) as caught:
             service.repair(action)
         assert "no script of the package defines this revision" in str(caught.value)
+    looked = service.repair()
+    undone = "; take back by hand what the step left: no script is there to run it again"
+    assert looked[0].choices["undone"] == f"the history stays f100{undone}"
+    last = "Settle it: ws-alembic repair --undone, and PACKAGE@REVISION where there are several."
+    assert [*render_interrupted(looked)][-1] == last
     execute(database_url, "DROP TABLE half")
     service.repair("undone")
     assert history(database_url) == ["f100"]
@@ -471,3 +477,112 @@ def test_a_ledger_without_a_column(half: Workshop, database_url: str, lost: str)
     interrupt(half, database_url)
     (found,) = service.repair()
     assert found.failure
+
+
+def test_what_a_half_done_step_made_is_told_of_its_run(
+    workshop: Workshop, database_url: str
+) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("f1"))
+    workshop.service(database_url).upgrade()
+    not_transactional(workshop, upgrade=TWO_THEN_ONE)
+    with pytest.raises(StepFailed):
+        workshop.service(database_url).upgrade()
+    service = workshop.service(database_url)
+    run = service.repair()[0].entry.run[:8]
+
+    def told() -> str:
+        (one,) = [one for one in service.drift().found if '"qty"' in one.object]
+        assert "fooapp@f200" in one.made
+        return one.when
+
+    whose = f", by run {run}, whose upgrade of fooapp@f200 "
+    assert told().endswith(f"{whose}ended half done")
+    service.repair("undone")
+    assert told().endswith(f"{whose}was settled as not done")
+    problems = [one for one in service.check().problems if one.kind == "database-changed"]
+    assert any('column "qty" is new since run' in str(one) for one in problems), problems
+    assert all(f"{whose}was settled as not done." in str(one) for one in problems), problems
+
+
+TWO_THEN_ONE = """
+op.add_column("f1", sa.Column("qty", sa.Integer))
+op.create_index("ix_qty", "f1", ["qty"])
+op.create_index("ix_nope", "nope", ["qty"])
+"""
+
+
+def not_transactional(workshop: Workshop, **bodies: str) -> None:
+    """Write the second revision of an app, which is no transaction."""
+    path = workshop.script("fooapp", "f200", "f100", **bodies)
+    path.write_text(path.read_text() + "\ntransactional = False\n")
+
+
+def kinds(found: Any) -> list[str]:
+    return [one.kind for one in found.entry.statements]
+
+
+def test_what_the_first_attempt_did_is_remembered(workshop: Workshop, database_url: str) -> None:
+    """Also where the script was mended, so that its lines are others, before it was run again."""
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("f1"))
+    not_transactional(workshop, upgrade=TWO_THEN_ONE)
+    with pytest.raises(StepFailed):
+        workshop.service(database_url).upgrade()
+    (before,) = workshop.service(database_url).repair()
+    for words in ("", "# It is mended.\n\n"):
+        not_transactional(workshop, upgrade=words + TWO_THEN_ONE.replace('"nope"', '"f1"'))
+        with pytest.raises(StepFailed) as caught:
+            workshop.service(database_url).repair("rerun")
+        assert caught.value.half_done
+        if not words:
+            told = "An earlier attempt at this step did that already (ALTER TABLE f1, line "
+            assert told in str(caught.value), str(caught.value)
+        (found,) = workshop.service(database_url).repair()
+        assert kinds(found) == kinds(before) == ["ALTER TABLE f1", "CREATE INDEX ix_qty"]
+        (left,) = found.not_run
+        assert left.endswith(': makes an index of table "f1" (qty)')
+    with pytest.raises(InterruptedSteps) as refused:
+        workshop.service(database_url).upgrade()
+    assert str(refused.value).count('revision "f200"') == 1
+    assert len(workshop.service(database_url).readiness().half_done) == 1
+    # What was settled is forgotten.
+    service = workshop.service(database_url)
+    service.repair("undone")
+    execute(database_url, "DROP TABLE f1", "CREATE TABLE f1 (id INTEGER)")
+    not_transactional(workshop, upgrade='op.execute("SELECT nonsense FROM nowhere")')
+    with pytest.raises(StepFailed):
+        workshop.service(database_url).upgrade()
+    assert [kinds(one) for one in workshop.service(database_url).repair()] in ([], [[]])
+
+
+def test_a_half_done_downgrade_is_told_as_an_upgrade(workshop: Workshop, database_url: str) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("f1"))
+    up = 'op.add_column("f1", sa.Column("qty", sa.Integer))\n'
+    up += 'op.create_index("ix_qty", "f1", ["qty"])'
+    down = """
+    sa.inspect(op.get_bind()).get_indexes("f1")
+    op.drop_index("ix_qty", "f1")
+    op.drop_column("f1", "nope")
+    op.drop_column("f1", "qty")
+    """
+    not_transactional(workshop, upgrade=up, downgrade=down)
+    service = workshop.service(database_url)
+    service.upgrade()
+    for run in (lambda: service.downgrade("f100"), lambda: service.repair("rerun")):
+        with pytest.raises(StepFailed) as caught:
+            run()
+        (found,) = service.repair()
+        ((number, kind),) = [(one.number, one.kind) for one in found.entry.statements]
+        assert (number, kind) == (1, "DROP INDEX ix_qty")
+        assert [one.partition(": ")[2] for one in found.not_run] == [
+            'drops column "nope" of table "f1"',
+            'drops column "qty" of table "f1"',
+        ]
+        assert found.objects == ('table "f1", columns id, qty',)
+    told = "An earlier attempt at this step did that already (DROP INDEX ix_qty, line "
+    assert told in str(caught.value)
+    assert "Where the models give none" not in str(caught.value)
+    if not database_url.startswith("sqlite"):
+        assert found.entry.failed_at.endswith(", statement 1: DROP INDEX ix_qty)")

@@ -119,7 +119,7 @@ def test_every_look_sees_a_half_done_step(site: Site, database_url: str) -> None
     site.workshop.script("fooapp", "f300", "f200", upgrade=half + 'op.execute("nonsense")')
     assert site("upgrade").returncode == 3
     line = f"fooapp@f300 ended half done. See: ws-alembic -c {site.ini} repair\n"
-    for command, status in (("status", 3), ("current", 0), ("plan", 0)):
+    for command, status in (("status", 3), ("current", 0), ("plan", 3)):
         done = site(command, "--json")
         assert (done.returncode, done.stderr) == (status, line), command
         found = json.loads(done.stdout)
@@ -127,6 +127,14 @@ def test_every_look_sees_a_half_done_step(site: Site, database_url: str) -> None
             assert [one["revision"] for one in found["half_done"]] == ["f300"]
         else:
             assert found[0]["half_done"] == ["f300"]
+    for words in (["plan"], ["plan", "--downgrade", "f200"]):
+        done = site(*words)
+        told = f"No {'downgrade' if len(words) > 1 else 'upgrade'} runs anything before this is "
+        assert (done.returncode, done.stderr) == (3, line)
+        assert f"{told}settled: fooapp@f300 ended half done.\n" in done.stdout
+        assert "Nothing to do" not in done.stdout
+    done = site("log", "last")
+    assert "  half-done  " in done.stdout and "running" not in done.stdout
     done = site("check")
     assert done.returncode == 3
     assert 'Half done: upgrade of revision "f300" of package "fooapp", started ' in done.stdout

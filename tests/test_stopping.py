@@ -13,6 +13,7 @@ import pytest
 
 from apps import Workshop
 from runs import exit_status, forked, ledger, steps, table, tables, wait_for
+from websauna_migrate.cli.render.history import render_log
 from websauna_migrate.cli.signals import stop_signals
 from websauna_migrate.database.stopping import Stop
 from websauna_migrate.errors import InterruptedSteps, RunStopped, StepFailed
@@ -59,6 +60,11 @@ def test_a_function_stops_the_run_at_the_next_boundary(three: Workshop, database
         ("fooapp", "f100", "upgrade", "done"),
         ("fooapp", "f200", "upgrade", "stopped"),
     ]
+    (run,) = service.log()
+    assert run.count == "1 of 3 steps"
+    lines = [*render_log([run])]
+    assert "  upgrade  stopped  1 of 3 steps  " in lines[0]
+    assert lines[1] == "  fooapp  f200  upgrade  not begun"
     assert steps(service.upgrade()) == ["fooapp@f200", "fooapp@f300"]
 
 

@@ -784,12 +784,16 @@ class Squashed:
 
 # What the ledger says
 
+#: The note of the step before which a run was stopped.
+NOT_BEGUN = "not begun"
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerStatement:
     """A statement that ended, of a step that is not one transaction.
 
-    :ivar number: its place in the step, from 1; several of one kind at one line count once here
+    :ivar number: its place in the step, from 1, without those that only read the catalogue; several
+        of one kind at one line are one here
     :ivar kind: what it does, to what, such as ``CREATE TABLE half``
     :ivar line: of the script, 0 if none of its lines gave it
     :ivar ended: UTC
@@ -817,7 +821,8 @@ class LedgerEntry:
         run that was killed in it, and left nothing of it
     :ivar checksum: SHA-256 of the script as it was run, hexadecimal
     :ivar session: number of the server's session that held the run's lock, 0 where there is none
-    :ivar note: who settled a half done step, and how; empty otherwise
+    :ivar note: who settled a half done step, and how; :data:`NOT_BEGUN` of the step before which a
+        run was stopped; empty otherwise
     :ivar installed_by: who ran it: a person if one is known, the system's and the database's user;
         in the first row of each run
     :ivar error: why the step failed, in the database's words without values
@@ -860,8 +865,8 @@ class LedgerEntry:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; ``None`` if it has no end, or was settled afterwards."""
-        if self.ended is None or self.settled_by:
+        """How long it took; ``None`` if it has no end, no beginning, or was settled afterwards."""
+        if self.ended is None or self.settled_by or self.note == NOT_BEGUN:
             return None
         return (self.ended - self.started).total_seconds()
 
@@ -936,7 +941,7 @@ class LedgerRun:
     def count(self) -> str:
         """How many steps it has in words, as ``1 of 2 steps`` where it did not get to all."""
         number, wanted = len(self.steps), self.steps[0].steps
-        if self.outcome == "unfinished" and wanted is not None:
+        if self.outcome in ("unfinished", "stopped") and wanted is not None:
             done = sum(step.outcome == "done" for step in self.steps)
             return f"{done} of {counted(wanted, 'step')}"
         return counted(number, "step")
@@ -953,13 +958,14 @@ class LedgerRun:
 class InterruptedStep:
     """A step that ended half done.
 
-    :ivar entry: its row in the ledger
+    :ivar entry: its newest row in the ledger, with the statements that ended in any of the attempts
+        at it since it was last settled
     :ivar known: what can be said of it, a sentence
     :ivar action: how it was settled, ``rerun``, ``done`` or ``undone``; ``None`` after a look
     :ivar running: the run that is at work on it now, so that it did not end at all
     :ivar failure: why and where it failed; empty if its process was killed
-    :ivar not_run: what else the script of an upgrade does, as far as it can be read
-    :ivar objects: what the catalogue has of the tables that both name
+    :ivar not_run: what its script does that no attempt came to, as far as it can be read
+    :ivar objects: what the catalogue has of the tables that statements and script name
     :ivar script: what became of its script since; empty if it is as it was
     :ivar choices: what each action would do, a sentence by action
     """

@@ -23,6 +23,7 @@ from websauna_migrate.planning.state import State
 from websauna_migrate.results import Drift, DriftReport
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.change_log import Changes
+from websauna_migrate.runs.cut_off import CutOff
 from websauna_migrate.runs.kept_facts import ACCEPTED, KeptFacts, keep_facts, kept_facts
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
@@ -85,8 +86,10 @@ class DriftLook:
         self.changes = Changes(connection, self.site.schema)
         self.kept: list[KeptFacts] = []
         self.newest_run = False
+        self.cut_off: CutOff | None = None
         if self.site.ledger.is_there(connection):
             self.kept, self.newest_run = kept_facts(connection, self.site.ledger.table)
+            self.cut_off = CutOff(self.site.ledger, connection)
         #: What was kept behind runs, not where a person accepted something.
         self.runs = [one for one in self.kept if one.note != ACCEPTED]
         #: The objects that were changed by hand.
@@ -193,6 +196,10 @@ class DriftLook:
         facts = [fact for fact in (one.fact, one.other) if fact is not None]
         units = list(dict.fromkeys(unit_of(fact) for fact in facts))
         made = self.locator.objects.made_by(units, package, place.applied)
+        if made == NO_REVISION and self.cut_off is not None and self.runs:
+            # Its script may not be one that can be replayed.
+            half = self.cut_off.find(units, self.runs[0].started)
+            made = made if half is None else f"{half.package}@{half.revision} makes it"
         return Drift(
             "database-changed",
             package,
@@ -228,7 +235,8 @@ class DriftLook:
                 if before:
                     return f"changed after {one.name} and before {before}"
                 if number == 0 and self.newest_run:
-                    return f"changed after {one.name}, by no run"
+                    cut_off = "" if self.cut_off is None else self.cut_off.words(units, one.started)
+                    return f"changed after {one.name}, {cut_off or 'by no run'}"
                 return f"changed after {one.name}"
             before = one.name
         return f"so already behind {before}" if before else ""

@@ -17,6 +17,7 @@ from websauna_migrate.models.sqlalchemy_internals import words_of
 from websauna_migrate.reports.model_differences import AlembicDiff, Said, describe
 from websauna_migrate.results import CheckProblem
 from websauna_migrate.runs.change_log import Changes
+from websauna_migrate.runs.cut_off import CutOff
 from websauna_migrate.runs.kept_facts import ACCEPTED, HISTORY, KeptFacts, history_fact, kept_facts
 from websauna_migrate.runs.site import Site
 
@@ -40,13 +41,14 @@ class HandChange:
     how: str
     since: KeptFacts
 
-    def problem(self, who: str, models: Sequence[str]) -> CheckProblem:
+    def problem(self, who: str, models: Sequence[str], run: str = "") -> CheckProblem:
         """Return it for a report.
 
         :param who: who did it and with what, a clause; empty if nothing tells
+        :param run: which run did it, in a step that ended half done, a clause; empty for none
         :param models: what a script would do to have the object as the models say
         """
-        by = f"by no run, but {who}" if who else "by no run."
+        by = f"{run}." if run else f"by no run, but {who}" if who else "by no run."
         otherwise = f" The models differ: {'; '.join(models)}." if models else ""
         scope = f"ws-alembic -x packages={self.package}"
         return CheckProblem(
@@ -136,12 +138,16 @@ def changed_by_hand(
 
 
 def told_once(
-    by_hand: Sequence[HandChange], drift: Iterable[CheckProblem], changes: Changes | None
+    by_hand: Sequence[HandChange],
+    drift: Iterable[CheckProblem],
+    changes: Changes | None,
+    cut_off: CutOff | None = None,
 ) -> list[CheckProblem]:
     """Return the problems of both, of which each tells an object that the other does not.
 
     :param drift: how the models differ, with Alembic's tuples as ``details``
     :param changes: who changed what
+    :param cut_off: the steps that ended half done
     """
     models: dict[HandChange, list[str]] = {one: [] for one in by_hand}
     left = []
@@ -157,7 +163,8 @@ def told_once(
     found = []
     for one, words in models.items():
         who = "" if changes is None else changes.of([one.unit], one.since.started)
-        found.append(one.problem(who, words))
+        run = "" if cut_off is None else cut_off.words([one.unit], one.since.started)
+        found.append(one.problem(who, words, run))
     return found + left
 
 

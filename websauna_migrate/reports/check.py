@@ -44,6 +44,7 @@ from websauna_migrate.reports.table_problems import (
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.change_log import Changes
+from websauna_migrate.runs.cut_off import CutOff
 from websauna_migrate.runs.in_progress import at_work
 from websauna_migrate.runs.kept_facts import KeptFacts
 from websauna_migrate.runs.kept_scripts import kept_script
@@ -123,7 +124,9 @@ class Checker:
                     problems += twice
                     # What is claimed twice cannot be created once.
                     drift = () if twice else self.drift(connection, applied, elsewhere)
-                    problems += told_once(by_hand, drift, self.changes(connection, by_hand))
+                    changes = self.changes(connection, by_hand)
+                    cut_off = CutOff(self.site.ledger, connection) if by_hand else None
+                    problems += told_once(by_hand, drift, changes, cut_off)
                     problems += moved_tables(self.snapshot, self.ownership, self.selected)
                     if self.everything:
                         problems += unowned_tables(self.site, self.ownership, connection)

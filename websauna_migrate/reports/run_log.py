@@ -89,7 +89,11 @@ def as_runs(site: Site, connection: Connection, entries: Sequence[LedgerEntry]) 
         first = ordered[0]
         outcomes = {step.outcome for step in ordered}
         if not is_of(first, running):
-            outcomes = {"half-done" if one == "running" else one for one in outcomes}
+            ordered = tuple(
+                replace(step, outcome="half-done") if step.outcome == "running" else step
+                for step in ordered
+            )
+            outcomes = {step.outcome for step in ordered}
             if is_short(ordered):
                 # The step that it was killed in was only planned.
                 ordered = tuple(

@@ -29,6 +29,7 @@ from websauna_migrate.locks.run_lock import LockLost, RunBlocked
 from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.accesses import full_name
 from websauna_migrate.planning.steps import Step
+from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, place_of
 from websauna_migrate.runs.failures import NotAtomic, StepFailed, connection_lost, run_stopped
 from websauna_migrate.runs.ledger import FAILED, STOPPED
@@ -36,7 +37,7 @@ from websauna_migrate.runs.run_access import RunContext
 from websauna_migrate.runs.run_context import clean, is_gone
 from websauna_migrate.runs.sqlite_foreign_keys import TEMPORARY
 from websauna_migrate.runs.statement_guard import StatementGuard
-from websauna_migrate.runs.statement_log import StatementLog
+from websauna_migrate.runs.statement_log import StatementLog, kind_of, plain
 from websauna_migrate.runs.waiting import Attempt, LockWaits, lock_problem
 
 #: What databases, and batches on SQLite, say of a constraint that is not there.
@@ -266,6 +267,8 @@ class Aftermath:
                 f'drop it: DROP TABLE "{temporary}". If it is not, its rows are in the other: '
                 f'ALTER TABLE "{temporary}" RENAME TO "{table}".'
             )
+        if done := self.done_before(exc, step):
+            return done
         if NO_CONSTRAINT.search(str(getattr(exc, "orig", exc))):
             return (
                 " Where the models give none, each database has a name of its own for it: let the "
@@ -298,6 +301,28 @@ class Aftermath:
                 'scripts. What "ws-alembic check" says of the package leads on; where the database '
                 f"equals the models: ws-alembic -x packages={step.package} adopt"
             )
+        return ""
+
+    def done_before(self, exc: BaseException, step: Step) -> str:
+        """Return what to do about the statement that failed, if an earlier attempt has done it."""
+        statement = getattr(exc, "statement", None)
+        if not self.run.marks or not statement:
+            return ""
+        kind, place = plain(kind_of(statement)), self.place_of(exc, step.revision.path)
+        marks: tuple[LedgerEntry, ...] = ()
+        with (
+            suppress(SQLAlchemyError, MigrationError),
+            connect(self.access.make_engine()) as connection,
+        ):
+            marks = self.access.ledger.interrupted(connection)
+        for one in (one for mark in marks if mark.id in self.run.marks for one in mark.statements):
+            # An ALTER TABLE may be another one of the same table.
+            same = place.endswith(f", line {one.line}") and kind.startswith("ALTER ")
+            if one.kind == kind and (same or kind.startswith(("CREATE ", "DROP "))):
+                return (
+                    f" An earlier attempt at this step did that already ({kind}, line {one.line}): "
+                    "let the script look first whether it is there."
+                )
         return ""
 
     def made_by_others(self, step: Step) -> str:

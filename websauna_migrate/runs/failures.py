@@ -123,7 +123,8 @@ class InterruptedSteps(MigrationError, RuntimeError):
         self.entries = tuple(entries)
         self.known = dict(known or {})
         lines = []
-        for entry in self.entries:
+        # One that was run again, half way, has a row for each attempt.
+        for entry in {(one.package, one.revision): one for one in self.entries}.values():
             lines.append(f"  {entry}")
             if self.known.get(entry.id):
                 lines.append(f"    {self.known[entry.id]}")

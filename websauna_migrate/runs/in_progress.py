@@ -36,7 +36,7 @@ def at_work(
     tables: Collection[str],
     marked: tuple[LedgerEntry, ...] | None = None,
 ) -> tuple[RunInProgress | None, tuple[LedgerEntry, ...]]:
-    """Return the run in progress, and the steps that ended half done.
+    """Return the run in progress, and the steps that ended half done, by the last mark of each.
 
     :param tables: the names of those that exist
     :param marked: the steps that the ledger marks as running; default: it is asked
@@ -44,7 +44,8 @@ def at_work(
     if marked is None:
         marked = marked_steps(site, connection, tables)
     running = run_in_progress(site, connection, has_ledger=LEDGER_TABLE in tables)
-    return running, tuple(entry for entry in marked if not is_of(entry, running))
+    ended = (entry for entry in marked if not is_of(entry, running))
+    return running, tuple({(one.package, one.revision): one for one in ended}.values())
 
 
 def is_of(entry: LedgerEntry, running: RunInProgress | None) -> bool:

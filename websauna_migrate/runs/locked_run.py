@@ -29,7 +29,7 @@ from websauna_migrate.events import (
 )
 from websauna_migrate.planning.ledger_agreement import refuse_contradictions
 from websauna_migrate.planning.steps import Adopted, Plan, Step
-from websauna_migrate.results import AppliedStep, Run, StampedPackage
+from websauna_migrate.results import NOT_BEGUN, AppliedStep, Run, StampedPackage
 from websauna_migrate.runs.atomicity import require_atomic, require_same, transaction_of
 from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
 from websauna_migrate.runs.in_progress import ActivityLook
@@ -319,6 +319,7 @@ class LockedRun:
         if self.context.atomic and planned is not None:
             values["id"] = planned
         if not self.options.dry_run:
+            values["note"] = NOT_BEGUN
             steps.aftermath.record(values, STOPPED, exists=values["id"] == planned)
         raise run_stopped(
             step,

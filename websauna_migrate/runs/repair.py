@@ -14,7 +14,7 @@ from websauna_migrate.database.history_tables import list_tables, write_rows
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.steps import Direction, Plan, Reason, Step
 from websauna_migrate.results import InterruptedStep, LedgerEntry
-from websauna_migrate.runs.half_done import known_facts, look_closely
+from websauna_migrate.runs.half_done import known_facts, look_closely, one_of
 from websauna_migrate.runs.in_progress import is_of, marked_steps, run_in_progress
 from websauna_migrate.runs.ledger import DONE, UNDONE
 from websauna_migrate.runs.ledger_table import os_user
@@ -53,8 +53,8 @@ def repair(
         entries = choose(runner.marked(connection), step)
         applied = site.read(connection)[0]
         found = tuple(
-            InterruptedStep(entry, known_facts(entry, connection, applied), action)
-            for entry in newest_of_each(entries)
+            InterruptedStep(one_of(marks), known_facts(marks[-1], connection, applied), action)
+            for marks in by_step(entries)
         )
         for entry in reversed(entries):
             settle(site, connection, entry, action, applied.get(entry.package))
@@ -75,12 +75,13 @@ def look(site: Site, step: str | None) -> tuple[InterruptedStep, ...]:
         running = run_in_progress(site, connection, has_ledger=True) if marked else None
         applied = site.read(connection)[0]
         found = []
-        for entry in newest_of_each(marked):
+        for marks in by_step(marked):
+            entry = marks[-1]
             known = known_facts(entry, connection, applied)
             if is_of(entry, running):
                 found.append(InterruptedStep(entry, known, running=running))
             else:
-                one = look_closely(site, connection, entry, known)
+                one = look_closely(site, connection, marks, known)
                 found.append(replace(one, choices=choices(site, entry, applied)))
         connection.rollback()
     return tuple(found)
@@ -115,12 +116,17 @@ def what_it_does(
     before, wanted = (", ".join(sorted(one)) or "base" for one in (rows, after))
     written = f"writes {wanted} in place of {before}" if wanted != before else f"stays {before}"
     follow = "" if action == "done" else f"; the next {entry.direction} runs the step again"
+    if follow and (history is None or entry.revision not in history):
+        follow = "; take back by hand what the step left: no script is there to run it again"
     return f"the history {written}{follow}"
 
 
-def newest_of_each(entries: Sequence[LedgerEntry]) -> tuple[LedgerEntry, ...]:
-    """Return the last mark of each step: one that was run again, half way, has several."""
-    return tuple({(entry.package, entry.revision): entry for entry in entries}.values())
+def by_step(entries: Sequence[LedgerEntry]) -> list[list[LedgerEntry]]:
+    """Return the marks of each step, oldest first: one that was run again has several."""
+    found: dict[tuple[str, str], list[LedgerEntry]] = {}
+    for entry in entries:
+        found.setdefault((entry.package, entry.revision), []).append(entry)
+    return [*found.values()]
 
 
 def rerun(site: Site, entries: Sequence[LedgerEntry], stop: Callable[[], bool] | None) -> None:

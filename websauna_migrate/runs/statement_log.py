@@ -43,6 +43,13 @@ KIND = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
+#: What only asks the database, as SQLAlchemy does for a script: no statement of the step.
+READS = re.compile(
+    rf"{COMMENTS}(?:SHOW\b|DESC(?:RIBE)?\b|PRAGMA\b(?!.*=)|SELECT\b(?!.*\bINTO\b).*\bFROM\s+"
+    r"(?:pg_catalog\.|information_schema\.|[\w\".]*sqlite_(?:master|schema)\b))[^;]*;?\s*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+
 LEADING = re.compile(COMMENTS, re.DOTALL)
 
 SAVEPOINT = "websauna_migrate_log"
@@ -111,6 +118,7 @@ class StatementLog:
         self._ended: list[Statement] = []
         self.is_published = False
         self._count = 0
+        self._reads = False
         self.last: Statement | None = None
         self.running: Statement | None = None
 
@@ -126,19 +134,21 @@ class StatementLog:
 
     def begin(self, sql: str) -> None:
         """Take notice of a statement that is about to be executed."""
-        self._count += 1
+        self._reads = READS.match(sql[:LOOKED_AT]) is not None
         line = running_line(self._path) or 0
-        self.last = self.running = Statement(self._count, kind_of(sql), line)
+        self.last = self.running = Statement(self._count + 1, kind_of(sql), line)
+        self._count += not self._reads
 
     def end(self, *, commit: bool) -> None:
         """Take notice that the last statement went well.
 
-        Several of one kind at one line of the script, such as the rows of a loop, are one.
+        Several of one kind at one line of the script, such as the rows of a loop, are one. What
+        only reads the catalogue is none.
 
         :param commit: whether it was committed, so that no transaction is open for what is written
         """
         self.running = None
-        if self.last is None:
+        if self.last is None or self._reads:
             return
         previous = self._ended[-1] if self._ended else None
         if previous is not None and (previous.kind, previous.line) == (

@@ -160,8 +160,11 @@ def log(call: Call) -> None:
     call.show(render_log(runs), [run_data(run) for run in runs])
 
 
-def plan(call: Call) -> None:
-    """Print what an upgrade or downgrade would do."""
+NOTHING_RUNS = "No {} runs anything before this is settled: {} ended half done."
+
+
+def plan(call: Call) -> int:
+    """Print what an upgrade or downgrade would do; behind a half done step it would do nothing."""
     options = call.options
     direction = "downgrade" if options.downgrade else "upgrade"
     refuse_together(options, "downgrade", "fail_on_lint", "ignore_order", "out")
@@ -178,20 +181,25 @@ def plan(call: Call) -> None:
         call.warn_of_races()
     if options.sql:
         call.output.raw(call.service.sql(plan=found))
-        return
+        return ExitCode.DONE
     if options.out:
         recorded = call.service.record_plan(
             options.revision, packages=call.packages, ignore_order=options.ignore_order
         )
         Path(options.out).write_text(to_json(recorded.as_data()) + "\n", encoding="utf-8")
     at_work = call.tell_at_work()
+    half_done = sorted({f"{one.package}@{one.revision}" for one in at_work.half_done})
     report = lint_of_plan(call, found)
     losses = call.service.losses(found)
     told = {} if report is None else {"lint": report}
     if options.json:
         data = found.as_data() | {"running": at_work.running, "half_done": at_work.half_done}
         call.show((), data | {"losses": losses} | told)
+    elif half_done and not found.steps:
+        call.show([NOTHING_RUNS.format(direction, ", ".join(half_done))])
     elif found.steps:
+        if half_done:
+            call.show([NOTHING_RUNS.format(direction, ", ".join(half_done))])
         call.output.table(plan_table(found))
         if losses:
             call.show(["", *render_losses(losses)])
@@ -203,6 +211,7 @@ def plan(call: Call) -> None:
         call.tell_pending_elsewhere(planned=found)
     if report is not None:
         conclude(call, report)
+    return ExitCode.HALF_DONE if half_done else ExitCode.DONE
 
 
 def show(call: Call) -> None:

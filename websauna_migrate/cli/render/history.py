@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from websauna_migrate.cli.render.text import name_width, one_line
 from websauna_migrate.plain_text import counted, word
-from websauna_migrate.results import HistoryEntry, LedgerEntry, LedgerRun, PackageState, Revision
+from websauna_migrate.results import (
+    NOT_BEGUN,
+    HistoryEntry,
+    LedgerEntry,
+    LedgerRun,
+    PackageState,
+    Revision,
+)
 
 
 @dataclass(frozen=True)
@@ -215,7 +222,7 @@ def render_logged_run(run: LedgerRun) -> Iterator[str]:
         yield f"  {step.number}  {step_line(step)}"
         if step.error:
             yield f"     {one_line(step.error)}{step.failed_at}"
-        if step.note:
+        if step.note and step.note != NOT_BEGUN:
             yield f"     {one_line(step.note)}"
         for statement in step.statements:
             yield f"     ended: {statement.number}  {statement.kind}  (line {statement.line})"
@@ -235,7 +242,8 @@ def step_line(step: LedgerEntry) -> str:
     """Return the line of a step."""
     duration = "" if step.seconds is None else f"  {step.seconds:.2f} s"
     by = f" by {step.settled_by}" if step.settled_by else ""
-    return f"{step.package}  {step.revision}  {step.direction}  {step.outcome}{by}{duration}"
+    outcome = NOT_BEGUN if step.note == NOT_BEGUN else step.outcome
+    return f"{step.package}  {step.revision}  {step.direction}  {outcome}{by}{duration}"
 
 
 def run_data(run: LedgerRun) -> dict[str, object]:

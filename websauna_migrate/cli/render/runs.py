@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from websauna_migrate.events import MigrationStepStarted
     from websauna_migrate.results import Activity, InterruptedStep
 
-HOW_TO_REPAIR = (
-    "Settle it: ws-alembic repair --rerun, --done or --undone, and PACKAGE@REVISION where there "
-    "are several."
-)
+HOW_TO_REPAIR = "Settle it: ws-alembic repair {}, and PACKAGE@REVISION where there are several."
+
+#: How the words begin of what cannot be chosen.
+NOT_POSSIBLE = "not possible"
 
 SETTLED = {
     "rerun": "was run again",
@@ -152,7 +152,17 @@ def render_interrupted(found: Sequence[InterruptedStep]) -> Iterator[str]:
             yield f"{one.name}: {one.entry}"
             yield from (f"  {line}" for line in half_done_lines(one))
     if any(one.action is None and one.running is None for one in found):
-        yield HOW_TO_REPAIR
+        yield HOW_TO_REPAIR.format(possible_choices(found))
+
+
+def possible_choices(found: Sequence[InterruptedStep]) -> str:
+    """Return the options that settle one of some half done steps, with commas and ``or``."""
+    options = [
+        f"--{action}"
+        for action in SETTLED
+        if any(not one.choices.get(action, NOT_POSSIBLE).startswith(NOT_POSSIBLE) for one in found)
+    ]
+    return " or ".join(filter(None, (", ".join(options[:-1]), *options[-1:])))
 
 
 def half_done_lines(one: InterruptedStep) -> Iterator[str]:
