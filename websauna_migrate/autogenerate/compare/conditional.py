@@ -146,8 +146,32 @@ class ConditionalParts:
 
     @property
     def tables(self) -> Iterator[Key]:
-        """The tables of the models that have such parts, or had them."""
-        return (self.owned.key_of(one) for one in self.owned.tables if self.names(one))
+        """The tables of the models that have such parts, or had them, or need other options."""
+        for table in self.owned.tables:
+            if self.names(table) or self.needs_options(table):
+                yield self.owned.key_of(table)
+
+    def needs_options(self, table: Table) -> bool:
+        """Tell whether a part of a table has other options on a database than the models give."""
+        spelling = Spelling(self.context)
+        spelling.databases = self.databases
+        found = self.with_options(table)
+        for item in items_of(table) if found else ():
+            name = final_name(item, self.connection)
+            for database in self.others if name in found else ():
+                part = (self.parts(database, table) or {}).get(str(name))
+                if options_differ(part, item, database, spelling):
+                    return True
+        return False
+
+    def with_options(self, table: Table) -> set[str]:
+        """Return the names of what has options for some databases, or had them."""
+        items = [one for one in items_of(table) if options_of(one)]
+        found = {name for one in items if (name := final_name(one, self.connection)) is not None}
+        for database in self.databases:
+            parts = self.parts(database, table) or {}
+            found.update(name for name, part in parts.items() if options_of(part))
+        return found
 
     def names(self, table: Table) -> set[str]:
         """Return the names of what some databases alone have, or had, of a table."""
@@ -160,16 +184,12 @@ class ConditionalParts:
             unsure = any(name in parts and parts[name] is None for parts in there)
             if len(states) > 1 and not unsure and not AUTOMATIC.fullmatch(name):
                 found.add(name)
-            if any(options_of(parts.get(name)) for parts in there):
-                found.add(name)
-        with_options = [one for one in items_of(table) if options_of(one)]
-        names = {final_name(one, self.connection) for one in with_options}
-        return found.union(one for one in names if one is not None)
+        return found
 
     def complete(self, changes: TableChanges, table: Table) -> None:
         """Let a table's changes be made where they are needed, and add those of other databases."""
         known = {one: self.parts(one, table) for one in self.databases}
-        for name in sorted(self.names(table)):
+        for name in sorted(self.names(table) | self.with_options(table)):
             items = [one for one in items_of(table) if final_name(one, self.connection) == name]
             self.complete_part(changes, table, name, items, known)
 
