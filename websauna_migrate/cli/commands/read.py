@@ -8,7 +8,7 @@ from pathlib import Path
 
 from websauna_migrate.base_errors import ExitCode, MigrationError, UsageError
 from websauna_migrate.cli.commands.call import Call, refuse_together
-from websauna_migrate.cli.console_script import tell
+from websauna_migrate.cli.console_script import CANNOT_TELL
 from websauna_migrate.cli.render import history as lines
 from websauna_migrate.cli.render.history import render_log, render_logged_run, run_data
 from websauna_migrate.cli.render.location import render_drift, render_location, render_mending
@@ -27,8 +27,8 @@ from websauna_migrate.database.engines import safe_url
 from websauna_migrate.plain_text import to_json
 from websauna_migrate.results import LintReport, LogFilter, PackageState, Plan
 
-#: The exit status of ``status``, besides 0 and that of a half done step.
-PENDING, CANNOT_TELL = 1, 2
+#: The exit status of ``status`` and ``wait``, besides 0, that of a half done step, and 2.
+PENDING = 1
 
 #: From which exit status on ``status`` has one, by ``--fail-on``.
 LEVELS = {
@@ -213,14 +213,8 @@ def show(call: Call) -> None:
 
 def status(call: Call) -> int:
     """Print where each package stands; the exit status says it too."""
-    try:
-        states = call.service.status(packages=call.packages)
-        half_done = call.tell_at_work().half_done
-    except UsageError:
-        raise
-    except MigrationError as exc:
-        tell(exc)
-        return CANNOT_TELL
+    states = call.service.status(packages=call.packages)
+    half_done = call.tell_at_work().half_done
     if call.options.json:
         call.show((), states)
     else:
