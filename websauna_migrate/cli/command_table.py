@@ -104,7 +104,7 @@ EVERY_DAY: Mapping[str, Command] = {
     "redo": Command(
         "rework.redo",
         "Take the newest revision back, write it anew from the models, and apply it.",
-        (a.MESSAGE, a.JSON, a.YES_ON_PRODUCTION),
+        (a.MESSAGE, *a.REDONE, a.JSON, a.YES_ON_PRODUCTION),
     ),
     "rebase": Command(
         "rework.rebase",

@@ -43,7 +43,13 @@ from websauna_migrate.autogenerate.operations.rendering import (
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.renames import NO_RENAMES, RenameCandidate, Renames, bad_rename
+from websauna_migrate.autogenerate.renames import (
+    NO_RENAMES,
+    RenameCandidate,
+    Renames,
+    TableRename,
+    bad_rename,
+)
 from websauna_migrate.autogenerate.revision_errors import (
     RevisionFailed,
     revisions_in_circle,
@@ -95,7 +101,8 @@ class ScriptWriter:
     :ivar arguments: those of Alembic's ``revision`` command
     :ivar renames: what the database has under another name than the models
     :ivar ask: tells whether a drop beside an addition is a rename; ``None`` where the author cannot
-        be asked, and then the script warns. An answer holds where scripts are written once more
+        be asked, and then the script warns, as where it answers ``None``. An answer holds where
+        scripts are written once more
     """
 
     packages: Mapping[str, MigrationPackage]
@@ -105,7 +112,7 @@ class ScriptWriter:
     requires: Sequence[str]
     arguments: Mapping[str, Any]
     renames: Renames = NO_RENAMES
-    ask: Callable[..., bool] | None = None
+    ask: Callable[..., bool | None] | None = None
     allow_drops: bool = False
 
     def __post_init__(self) -> None:
@@ -405,10 +412,12 @@ class ScriptWriter:
         if not opening:
             self.made_renames = self.made_renames.beside(renames)
         operations = comparison.operations
-        unanswered = [one.warning(name) for one in candidates if one not in rejected]
-        warnings = warned(comparison, unanswered, reflection.connection.dialect)
+        unanswered = [one for one in candidates if one not in rejected]
+        hints = [one.warning(name) for one in unanswered]
+        warnings = warned(comparison, hints, reflection.connection.dialect)
         if not self.allow_drops and not opening:
-            require_meant(owned, reflection, operations, self.ask, self.packages)
+            moved = [one for one in unanswered if isinstance(one, TableRename)]
+            require_meant(owned, reflection, operations, self.ask, self.packages, moved)
         others = [] if opening else keys_to_dropped(owned, reflection, operations, self.packages)
         try:
             found = self.keep(name, comparison.context, owned, warnings, operations, others)
@@ -434,9 +443,11 @@ class ScriptWriter:
         if self.ask is None:
             return None
         for one in candidates:
-            if self.ask(one):
+            answer = self.ask(one)
+            if answer:
                 return one
-            rejected.append(one)
+            if answer is not None:
+                rejected.append(one)
         return None
 
     def finisher(
