@@ -30,7 +30,13 @@ from websauna_migrate.events import (
 from websauna_migrate.planning.ledger_agreement import refuse_contradictions
 from websauna_migrate.planning.steps import Adopted, Plan, Step
 from websauna_migrate.results import AppliedStep, Run, StampedPackage
-from websauna_migrate.runs.atomicity import require_atomic, require_same, transaction_of
+from websauna_migrate.runs.atomicity import (
+    MARKED,
+    SHOWN,
+    require_atomic,
+    require_same,
+    transaction_of,
+)
 from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
 from websauna_migrate.runs.in_progress import ActivityLook
 from websauna_migrate.runs.kept_facts import keep_facts
@@ -213,13 +219,14 @@ class LockedRun:
         """Say that the run begins, to those who wait for it and to subscribers."""
         context, connection = self.context, self.connection
         if context.atomic:
-            what, without = "An atomic run (--atomic)", "without it"
+            what, without, instead = "An atomic run (--atomic)", "without it", MARKED
             if self.options.dry_run:
-                what = "A dry run"
+                what, instead = "A dry run", SHOWN
             elif given_state(connection) == "in transaction":
                 what = "A run in the transaction of the connection given"
                 without = "on a connection that is in no transaction"
-            require_atomic(context.server, plan.steps, self.runner.environments, what, without)
+            environments = self.runner.environments
+            require_atomic(context.server, plan.steps, environments, what, without, instead)
         if self.runner.settings.pipeline is not None:
             self.runner.tell(
                 'The setting "websauna_migrate.pipeline" has no effect any more: remove it.'

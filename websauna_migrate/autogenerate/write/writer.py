@@ -13,6 +13,7 @@ from typing import Any
 from alembic.operations import ops
 from alembic.runtime.environment import ProcessRevisionDirectiveFn
 from alembic.runtime.migration import MigrationContext
+from alembic.script.revision import MultipleHeads
 from alembic.util.exc import CommandError
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -85,6 +86,7 @@ from websauna_migrate.facts.model_ddl import ModelsNotCreated
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.edges import RevisionCycle
+from websauna_migrate.planning.history_errors import JOIN_HEADS
 from websauna_migrate.planning.state import State
 from websauna_migrate.results import CreatedScript
 from websauna_migrate.revision_scripts.script_reader import read_effects
@@ -572,7 +574,10 @@ def reported(package: str) -> Iterator[None]:
             place=exc.place,
         ) from exc
     except CommandError as exc:
-        raise RevisionFailed(package, str(exc)) from exc
+        words = str(exc)
+        if isinstance(exc.__cause__, MultipleHeads):
+            words += f" {JOIN_HEADS.format(package=package)}"
+        raise RevisionFailed(package, words) from exc
     except DBAPIError as exc:
         raise RevisionFailed(
             package,
