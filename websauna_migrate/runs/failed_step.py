@@ -39,6 +39,9 @@ from websauna_migrate.runs.statement_guard import StatementGuard
 from websauna_migrate.runs.statement_log import StatementLog
 from websauna_migrate.runs.waiting import Attempt, LockWaits, lock_problem
 
+#: What PostgreSQL says to a user who may not create in a schema, or not look into it.
+NO_SCHEMA_RIGHT = re.compile(r"permission denied for schema (\S+)")
+
 #: What databases, and batches on SQLite, say of a constraint that is not there.
 NO_CONSTRAINT = re.compile(
     r"Can't DROP (?:FOREIGN KEY|CONSTRAINT|INDEX) `|No such constraint: '|"
@@ -257,6 +260,15 @@ class Aftermath:
                 f' An earlier batch that was cut off left it. If the table "{table}" is there, '
                 f'drop it: DROP TABLE "{temporary}". If it is not, its rows are in the other: '
                 f'ALTER TABLE "{temporary}" RENAME TO "{table}".'
+            )
+        denied = NO_SCHEMA_RIGHT.search(str(getattr(exc, "orig", "")))
+        if denied is not None and self.server.kind == "postgresql":
+            user = self.connection.dialect.identifier_preparer.quote(
+                str(self.connection.engine.url.username)
+            )
+            return (
+                " The user lacks a right. Let the schema's owner run: "
+                f"GRANT USAGE, CREATE ON SCHEMA {denied[1]} TO {user};"
             )
         if NO_CONSTRAINT.search(str(getattr(exc, "orig", exc))):
             return (

@@ -17,7 +17,11 @@ from websauna_migrate.config.trust import distrusted, distrusted_cache
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.database.engines import WRITES, said_by
 from websauna_migrate.database.given_connections import given_state
-from websauna_migrate.database.history_tables import RecordsBroken, write_rows
+from websauna_migrate.database.history_tables import (
+    RecordsBroken,
+    remedy_for_rights,
+    write_rows,
+)
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.stopping import RunStopped
 from websauna_migrate.events import (
@@ -42,6 +46,7 @@ from websauna_migrate.runs.in_progress import ActivityLook
 from websauna_migrate.runs.kept_facts import keep_facts
 from websauna_migrate.runs.kept_scripts import kept_checksums
 from websauna_migrate.runs.ledger import DONE, STOPPED
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.run_access import Applied, RunContext
 from websauna_migrate.runs.run_context import clean
 from websauna_migrate.runs.script_checks import run_prechecks
@@ -289,10 +294,24 @@ class LockedRun:
                 clean(self.connection)
                 if not is_lock_failure(exc, self.context.server.kind):
                     problem = said_by(exc, self.connection.engine.url)
+                    self._refuse_denied(exc, step, problem)
                     raise self._failed(step, f"the ledger cannot be written: {problem}") from exc
                 waiting.attempts += 1
                 if not steps.waits.wait(attempt):
                     raise self._failed(step, lock_problem(waiting)) from exc
+
+    def _refuse_denied(self, exc: DBAPIError, step: Step, problem: str) -> None:
+        """Say which right this user lacks for the ledger: that is no fault of the script.
+
+        :raises RecordsBroken: with the statement that gives it, if it is one
+        """
+        schema = self.runner.schema
+        if remedy := remedy_for_rights(exc, self.connection, LEDGER_TABLE, schema):
+            raise RecordsBroken(
+                "ledger",
+                f'The table "{LEDGER_TABLE}" cannot be written: {problem} '
+                f'"{step.package}@{step.revision.id}" was not run. {remedy}',
+            ) from exc
 
     def _failed(self, step: Step, problem: str) -> StepFailed:
         """Return the error of a step that was not begun."""
