@@ -183,7 +183,7 @@ def plan(call: Call) -> None:
         recorded = call.service.record_plan(
             options.revision, packages=call.packages, ignore_order=options.ignore_order
         )
-        Path(options.out).write_text(to_json(recorded.as_data()) + "\n", encoding="utf-8")
+        write_plan(Path(options.out), to_json(recorded.as_data()) + "\n")
     at_work = call.tell_at_work()
     report = lint_of_plan(call, found)
     losses = call.service.losses(found)
@@ -203,6 +203,22 @@ def plan(call: Call) -> None:
         call.tell_pending_elsewhere(planned=found)
     if report is not None:
         conclude(call, report)
+
+
+def write_plan(path: Path, text: str) -> None:
+    """Write a plan to a file, or leave none that was only begun.
+
+    :raises MigrationError: naming the file
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        if path.is_file():
+            path.unlink()
+        raise MigrationError(
+            f'The plan cannot be written to "{path}": {exc.strerror}. Nothing was changed in the '
+            "database. Make room, or name another file with --out."
+        ) from exc
 
 
 def show(call: Call) -> None:
