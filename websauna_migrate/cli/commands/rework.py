@@ -7,7 +7,6 @@ from typing import Any
 
 from websauna_migrate.base_errors import ExitCode
 from websauna_migrate.cli.commands.call import Call, ask, require_unprotected
-from websauna_migrate.cli.commands.write import warn_of
 from websauna_migrate.cli.render.reworked import (
     render_adoption,
     render_rebased,
@@ -43,6 +42,9 @@ def adopt(call: Call) -> int:
 
 def redo(call: Call) -> None:
     """Take the newest revision back, write it anew, and apply it."""
+    # An upgrade imports this module, and does without that one.
+    from websauna_migrate.cli.commands.write import warn_of
+
     require_unprotected(call, "redo")
     options = call.options
     done = call.service.redo(

@@ -20,7 +20,6 @@ from websauna_migrate.cli.render.runs import (
 from websauna_migrate.cli.render.states import plan_table
 from websauna_migrate.cli.render.text import render_table, shown
 from websauna_migrate.cli.signals import stop_signals
-from websauna_migrate.errors import UnknownPackage
 from websauna_migrate.plain_text import counted
 from websauna_migrate.results import Loss, RecordedPlan, Run
 
@@ -280,12 +279,12 @@ def uninstall(call: Call) -> None:
 def refuse_unknown(call: Call, name: str) -> None:
     """Refuse a package that is not registered and left no history table, before anyone is asked.
 
-    :raises UnknownPackage: naming the known ones
+    :raises UsageError: naming the known ones
     """
     try:
         # What is not registered is not taken down: the error says why.
         call.service.uninstall(name)
-    except UnknownPackage:
+    except UsageError:
         raise
     except MigrationError:
         return
