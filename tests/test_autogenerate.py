@@ -571,6 +571,8 @@ def test_file_templates_and_the_arguments_of_revision(workshop: Workshop, shop: 
     assert str(caught.value).startswith(
         'No revision of package "shop" was written: Multiple heads are present; please specify'
     )
+    assert "-x packages=shop merge heads. Or" in str(caught.value)
+    assert str(caught.value).endswith("-x packages=shop rebase")
     with pytest.raises(RevisionFailed) as caught:
         shop.revision("again", rev_id="abc123", head="aaa789")
     assert str(caught.value) == (

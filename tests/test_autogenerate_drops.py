@@ -151,3 +151,26 @@ def test_the_flag_of_the_command_line(
     assert "--allow-drops" in capsys.readouterr().err
     assert not main([*words, "--allow-drops"])
     assert len(scripts(workshop)) == 2
+
+
+def test_a_renamed_table_is_offered_its_rename_first(
+    workshop: Workshop, models: Callable[..., None], sqlite_url: str, tmp_path: Path
+) -> None:
+    start(workshop, models, sqlite_url, "aa", "other")
+    (workshop.root / "shop" / "__init__.py").write_text(APPLICATION)
+    ini = tmp_path / "app.ini"
+    ini.write_text(f"[app:main]\nuse = call:shop:main\nsqlalchemy.url = {sqlite_url}\n")
+    models("bb", "other")
+    refused = workshop.ws(ini, "revision", "--autogenerate", "-m", "two")
+    offer, _, rest = refused.err.partition("revision --autogenerate --rename-table aa:bb\n")
+    assert refused.status == 1 and 'If "aa" was renamed to "bb", run: ws-alembic' in offer
+    assert "--allow-drops" in rest and len(scripts(workshop)) == 1
+    words = offer.rpartition("run: ws-alembic ")[2].split()[2:]
+    done = workshop.ws(ini, *words, "revision", "--autogenerate", "--rename-table", "aa:bb")
+    script = Path(done.out.strip())
+    assert done.status == 0 and "rename_table" in script.read_text()
+    # What is new beside it is no rename where its columns are others.
+    script.unlink()
+    models("other")
+    refused = workshop.ws(ini, "revision", "--autogenerate", "-m", "two")
+    assert refused.status == 1 and "--rename" not in refused.err

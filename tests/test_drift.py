@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from apps import Workshop
+from apps import THING, Workshop
 from conftest import PostgreSQLServer, Run
 from runs import engine_of, execute, rows, table
 
@@ -822,3 +822,26 @@ def test_what_cannot_be_compared_is_no_agreement(
     found = workshop.ws(ini, "drift")
     assert found.status == 8 and "No drift" not in found.out
     assert 'names "nowhere.id", but no registered package has a table "nowhere"' in found.out
+
+
+def test_a_new_table_is_not_told_to_be_brought_back(workshop: Workshop, sqlite_url: str) -> None:
+    """``drift --sql`` has nothing that drops it."""
+    workshop.package("fooapp", THING)
+    service = workshop.service(sqlite_url)
+    service.revision("Things", autogenerate=True)
+    service.upgrade()
+    other = THING + (
+        '\n\nclass Other(Base):\n    __tablename__ = "other"\n'
+        "    id = sa.Column(sa.Integer, primary_key=True)\n"
+    )
+    (workshop.root / "fooapp" / "models.py").write_text(other)
+    workshop.forget()
+    execute(
+        sqlite_url,
+        "CREATE TABLE other (id INTEGER NOT NULL PRIMARY KEY)",
+        "ALTER TABLE thing ADD COLUMN more INTEGER",
+    )
+    found = workshop.service(sqlite_url).check().problems
+    said = {("other" in one.message): one.message for one in found if "is new" in one.message}
+    assert "packages=fooapp drift --sql. Or keep it" in said[False]
+    assert "drift --sql" not in said[True] and "packages=fooapp drift. Or keep it" in said[True]

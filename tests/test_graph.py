@@ -200,7 +200,8 @@ def test_unknown_package() -> None:
         'Revision "s1" of "shop" ("/shop/s1.py") has requires = "acme.usr@u1", but no package '
         '"acme.usr" is registered (did you mean "acme.user"?); registered are "acme.user", "shop". '
         'Include "acme.usr" in the application so that it registers itself with '
-        "config.add_migration_package(), or correct the name."
+        "config.add_migration_package(), or correct the name. Where that is the application "
+        "itself, give the command its INI file with -c, and -x packages=shop."
     )
     assert (error.package, error.attribute, error.text) == ("shop", "requires", "acme.usr@u1")
     assert error.revision is not None and error.revision.id == "s1"
@@ -211,7 +212,8 @@ def test_unknown_package_in_a_registration() -> None:
     assert str(error) == (
         'Package "shop" is registered with depends_on = "pay", but no package "pay" is registered; '
         'registered are "shop". Include "pay" in the application so that it registers itself with '
-        "config.add_migration_package(), or correct the name."
+        "config.add_migration_package(), or correct the name. Where that is the application "
+        "itself, give the command its INI file with -c, and -x packages=shop."
     )
     assert isinstance(error, RequirementError) and error.revision is None
 

@@ -235,3 +235,30 @@ def test_a_step_applied_while_the_run_waits_for_the_lock(
     assert caught.value.causes == (
         "solo s100: it would not run any more; the step was applied since",
     )
+
+
+def test_a_plan_that_cannot_be_written_names_the_file(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("t1"))
+    ini = workshop.application("fooapp", tmp_path / "site.ini", sqlite_url)
+    for path, why in ((tmp_path / "gone" / "p.json", "No such file"), ("/dev/full", "No space")):
+        failed = workshop.ws(ini, "plan", "--out", str(path))
+        assert failed.status == 1 and f'cannot be written to "{path}": {why}' in failed.err
+        assert "Nothing was changed in the database." in failed.err
+
+
+def test_a_lock_file_that_cannot_be_written_is_named(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("t1"))
+    ini = workshop.application("fooapp", tmp_path / "site.ini", sqlite_url)
+    lock = Path(f"{sqlite_url.removeprefix('sqlite:///')}-migrating")
+    lock.mkdir()
+    failed = workshop.ws(ini, "upgrade")
+    assert failed.status == 1 and f'The lock file "{lock}" cannot be written: ' in failed.err
+    assert "nothing was changed" in failed.err
+    lock.rmdir()
+    assert workshop.ws(ini, "upgrade").status == 0 and not lock.exists()

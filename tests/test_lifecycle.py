@@ -275,3 +275,6 @@ def test_the_command_forgets_what_is_gone(alone: Site) -> None:
     again = alone("uninstall", "--yes", "--forget", "addon")
     assert again.status == 2
     assert 'No package "addon" is registered for migrations.' in again.stderr
+    # Nobody is asked about what is not there.
+    again = alone("uninstall", "--forget", "addon")
+    assert again.status == 2 and "--yes" not in again.stderr

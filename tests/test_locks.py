@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from apps import Workshop
+from apps import THING, Workshop
 from databases import PostgreSQLServer
 from runs import (
     execute,
@@ -28,7 +28,7 @@ from runs import (
     transaction_on,
     wait_for,
 )
-from websauna_migrate.errors import DatabaseFailure, InterruptedSteps, RunBlocked
+from websauna_migrate.errors import DatabaseFailure, InterruptedSteps, RunBlocked, ScratchRefused
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.locks.file_locks import FileLock
 
@@ -184,6 +184,35 @@ def test_a_read_only_server_is_refused_before_anything_else(
         "This database is read-only for this user: migrations cannot run on it, and nothing was "
         "changed. Let the setting sqlalchemy.url (or websauna_migrate.url) name the primary."
     )
+
+
+def test_what_looks_alone_needs_no_right_to_write(
+    workshop: Workshop, postgresql_server: PostgreSQLServer, postgresql_url: str
+) -> None:
+    workshop.package("fooapp", THING)
+    service = workshop.service(postgresql_url)
+    (script,) = service.revision("Things", autogenerate=True)
+    service.upgrade()
+    name = postgresql_url.rpartition("/")[2]
+    with postgresql_server.connect() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    service = workshop.service(postgresql_url)
+    assert [one.pending for one in service.status()] == [0]
+    assert service.readiness().is_ready
+    # Models are tried in a scratch place; those of before are known.
+    added = THING + '    name = sa.Column("name", sa.Integer)\n'
+    (workshop.root / "fooapp" / "models.py").write_text(added)
+    workshop.forget()
+    service = workshop.service(postgresql_url)
+    with pytest.raises(ScratchRefused, match=r"read-only transaction\.\nSet websauna_migrate"):
+        service.check()
+    scratch = postgresql_server.create_database()
+    service = workshop.service(postgresql_url, scratch_url=scratch)
+    assert [one.kind for one in service.check().problems] == ["drift"]
+    workshop.script("fooapp", "f200", script.revision)
+    service = workshop.service(postgresql_url)
+    assert [one.pending for one in service.status()] == [1]
+    assert [one.kind for one in service.check().problems] == ["pending"]
 
 
 def test_an_autocommit_engine_does_not_take_steps_apart(

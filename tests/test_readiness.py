@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from contextlib import suppress
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from webtest import TestApp
 
 from apps import Workshop
-from runs import exit_status, fork
+from runs import exit_status, fork, table
 from websauna_migrate.reports.readiness import ReadinessWatch
 from websauna_migrate.web import ready
 from websauna_migrate.web.ready import SHARED_SECONDS
@@ -282,3 +283,41 @@ def test_the_command_waits(site: Any, tmp_path: Path, run: Any) -> None:
     assert (done.returncode, done.stdout) == (0, "aaa current\nbbb current\n")
     drawn = run([*program, "graph", "--format", "svg", "--table", "t"], env=environment)
     assert drawn.returncode == 0 and drawn.stdout.startswith("<svg ")
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda text: None, "site.ini"),
+        (lambda text: "[app:main\n", "site.ini"),
+        (lambda text: f"[includes]\ninclude_ini_files = gone.ini\n{text}", "gone.ini"),
+        (lambda text: text.replace("sqlalchemy.url", "nothing"), "sqlalchemy.url"),
+        (lambda text: text.replace("sqlite:", "postgres:"), "name is postgresql"),
+        (
+            lambda text: text.replace(
+                "[app:main]\n", "[app:main]\nwebsauna_migrate.lok_wait = 3\n"
+            ),
+            "lok",
+        ),
+        (lambda text: text.replace("fooapp", "nowhere"), "did not start"),
+        (
+            lambda text: text.replace("sqlite:///", "postgresql+psycopg2://u@127.0.0.1:1"),
+            "127.0.0.1",
+        ),
+    ],
+)
+def test_what_cannot_be_told_has_a_status_of_its_own(
+    workshop: Workshop, tmp_path: Path, sqlite_url: str, write: Any, said: str
+) -> None:
+    """1 says that revisions are pending; where nothing can be read, nothing is known of that."""
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("t1"))
+    ini = workshop.application("fooapp", tmp_path / "site.ini", sqlite_url)
+    assert workshop.ws(ini, "status").status == 1
+    text = write(ini.read_text())
+    ini.unlink() if text is None else ini.write_text(text)
+    for words in (["status"], ["status", "--fail-on", "never"], ["wait", "--timeout", "0"]):
+        done = workshop.ws(ini, *words)
+        assert (done.status, done.out) == (2, "") and said in done.err, (words, done)
+    failed = workshop.ws(ini, "status", "--json")
+    assert failed.status == 2 and json.loads(failed.out)["error"]["exit_code"] == 2

@@ -275,3 +275,77 @@ def test_nothing_is_taken_back_for_a_rebase_that_cannot_be(
     later.unlink()
     assert workshop.ws(ini, "rebase", "--downgrade").status == 0
     assert "c" not in tables(sqlite_url)
+
+
+def test_a_rename_is_redone(workshop: Workshop, database_url: str, tmp_path: Path) -> None:
+    """The renames of the script are kept, and others are asked for by options."""
+    folder = workshop.package("fooapp", PRICE)
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", database_url)
+    write = ("revision", "--autogenerate", "-m", "Offers")
+    assert workshop.ws(ini, *write).status == workshop.ws(ini, "upgrade").status == 0
+    execute(database_url, "INSERT INTO offers (id, title, price) VALUES (1, 'a', 7)")
+    cost = PRICE.replace("price", "cost")
+    (folder / "models.py").write_text(cost)
+    assert workshop.ws(ini, *write, "--rename-column", "offers.price:cost").status == 0
+    assert workshop.ws(ini, "upgrade").status == 0
+    (folder / "models.py").write_text(cost + "    stock: Mapped[Optional[int]]\n")
+    done = workshop.ws(ini, "redo", "-m", "Costs")
+    assert done.status == 0, done
+    assert rows(database_url, "SELECT cost, stock FROM offers") == [(7, None)]
+    # One that the script does not make is not guessed.
+    deals = cost.replace('"offers"', '"deals"').replace("title", "headline")
+    (folder / "models.py").write_text(deals)
+    refused = workshop.ws(ini, "redo")
+    assert refused.status == 1 and "fooapp redo --allow-drops" in refused.err, refused
+    refused = workshop.ws(ini, "redo", "--rename-table", "offers:deals")
+    assert refused.status == (9 if "mysql" in database_url else 6)
+    assert (
+        "run: ws-alembic" in refused.err and "--rename-column deals.title:headline" in refused.err
+    )
+    done = workshop.ws(
+        ini, "redo", "--rename-table", "offers:deals", "--rename-column", "deals.title:headline"
+    )
+    assert done.status == 0, done
+    assert rows(database_url, "SELECT headline, cost FROM deals") == [("a", 7)]
+
+
+def test_the_remedy_of_a_rename_is_redo_itself(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    folder = workshop.package("fooapp", OFFER)
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", sqlite_url)
+    write = ("revision", "--autogenerate", "-m", "Offers")
+    assert workshop.ws(ini, *write).status == workshop.ws(ini, "upgrade").status == 0
+    execute(sqlite_url, "INSERT INTO offers (id, title) VALUES (1, 'a')")
+    (folder / "models.py").write_text(PRICE)
+    assert workshop.ws(ini, *write).status == workshop.ws(ini, "upgrade").status == 0
+    (folder / "models.py").write_text(PRICE.replace("title", "headline"))
+    refused = workshop.ws(ini, "redo")
+    command = "redo --rename-column offers.title:headline"
+    assert refused.status == 6 and f"If it was renamed, run: ws-alembic -c {ini}" in refused.err
+    assert f"{command}\n" in refused.err
+    assert workshop.ws(ini, *command.split()).status == 0
+    assert rows(sqlite_url, "SELECT headline FROM offers") == [("a",)]
+
+
+def test_values_that_the_new_script_loses_stay(
+    workshop: Workshop, database_url: str, tmp_path: Path
+) -> None:
+    folder = workshop.package("fooapp", PRICE)
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", database_url)
+    write = ("revision", "--autogenerate", "-m", "Offers")
+    assert workshop.ws(ini, *write).status == workshop.ws(ini, "upgrade").status == 0
+    execute(database_url, "INSERT INTO offers (id, title, price) VALUES (1, 'a', 7)")
+    stock = "    stock: Mapped[Optional[bool]]\n"
+    (folder / "models.py").write_text(PRICE + stock)
+    written = workshop.ws(ini, *write)
+    assert written.status == workshop.ws(ini, "upgrade").status == 0
+    script = Path(written.out.strip())
+    before = script.read_bytes()
+    (folder / "models.py").write_text(PRICE.replace("price", "cost") + stock)
+    refused = workshop.ws(ini, "redo", "-m", "Other words")
+    assert refused.status == 9 and "redo --rename-column offers.price:cost\n" in refused.err
+    assert script.read_bytes() == before and len([*script.parent.glob("*.py*")]) == 2
+    assert rows(database_url, "SELECT price, stock FROM offers") == [(7, None)]
+    done = workshop.ws(ini, "redo", "--rename-column", "offers.price:cost")
+    assert done.status == 0 and rows(database_url, "SELECT cost FROM offers") == [(7,)]

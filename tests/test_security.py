@@ -381,3 +381,46 @@ def test_statements_are_put_together_from_quoted_names_alone() -> None:
                     if not SAFE.search(part) and not here.search(part)
                 ]
     assert found == []
+
+
+def test_a_role_gets_no_more_rights_than_it_needs(
+    workshop: Workshop, postgresql_url: str, tmp_path: Path
+) -> None:
+    """What looks alone needs SELECT; who may write could change the scripts that are kept."""
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("f1"))
+    url = sa.make_url(postgresql_url)
+    role = f"{url.database}_weak"
+    execute(postgresql_url, f"CREATE ROLE {role} LOGIN PASSWORD 'weak'")
+    weak = url.set(username=role, password="weak").render_as_string(hide_password=False)
+    ini = workshop.application("fooapp", tmp_path / "weak.ini", weak)
+
+    def grant(*words: str, status: int) -> str:
+        """Type a command that is refused, and return the statement that it names."""
+        refused = workshop.ws(ini, *words)
+        assert refused.status == status, refused
+        return refused.err.partition("owner run: ")[2].partition(";")[0]
+
+    try:
+        create = f"GRANT USAGE, CREATE ON SCHEMA public TO {role}"
+        assert grant("upgrade", status=1) == create
+        workshop.service(postgresql_url).upgrade()
+        statement = grant("repair", status=1)
+        assert statement == grant("log", status=1)
+        assert statement == f"GRANT SELECT ON websauna_migrate_ledger TO {role}"
+        other = grant("status", status=2)
+        assert other == f"GRANT SELECT ON alembic_history_fooapp TO {role}"
+        execute(postgresql_url, statement, other)
+        assert workshop.ws(ini, "status").status == workshop.ws(ini, "repair").status == 0
+        assert workshop.ws(ini, "log").status == 0
+        workshop.script("fooapp", "f200", "f100", **table("f2"))
+        for name in ("websauna_migrate_ledger", "alembic_history_fooapp"):
+            rights = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO {role}"
+            if name.endswith("ledger"):
+                assert grant("upgrade", status=1) == rights
+            execute(postgresql_url, rights)
+        assert grant("upgrade", status=6) == create
+        execute(postgresql_url, create)
+        assert workshop.ws(ini, "upgrade").status == 0
+    finally:
+        execute(postgresql_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")

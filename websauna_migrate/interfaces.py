@@ -409,7 +409,7 @@ class IMigrationService(Interface):
         requires: Sequence[str] = (),
         rename_tables: Sequence[str] = (),
         rename_columns: Sequence[str] = (),
-        ask: Callable[[Question], bool] | None = None,
+        ask: Callable[[Question], bool | None] | None = None,
         allow_drops: bool = False,
         full: bool = False,
         prove: str | None = None,
@@ -427,9 +427,9 @@ class IMigrationService(Interface):
         :param rename_columns: ``table.old:new`` or ``schema.table.old:new`` each
         :param ask: asks the author of the models whether a drop beside an addition is a rename, and
             whether half of a package's tables or more are to go; gets an object with a
-            ``question``, a ``warning`` and the ``option`` that answers beforehand. Without it the
-            script and its ``warnings`` say what may be lost by a rename, and so many drops are
-            refused.
+            ``question``, a ``warning`` and the ``option`` that answers beforehand. Without it, and
+            where it returns ``None``, the script and its ``warnings`` say what may be lost by a
+            rename, and so many drops are refused.
         :param allow_drops: let a script drop half of a package's tables or more, or all of them
         :param full: has no meaning any more; every comparison looks at all tables
         :param prove: how new scripts of ``autogenerate`` are proven, by an upgrade, a downgrade and
@@ -613,13 +613,22 @@ class IMigrationService(Interface):
         """
 
     def redo(
-        message: str | None = None, *, packages: Packages = None, **given: Unpack[Given]
+        message: str | None = None,
+        *,
+        packages: Packages = None,
+        rename_tables: Sequence[str] = (),
+        rename_columns: Sequence[str] = (),
+        allow_drops: bool = False,
+        **given: Unpack[Given],
     ) -> results.Redone:
         """Take the newest revision of one package back, write it anew from the models, apply it.
 
-        It keeps its identifier. Where that fails the script is as it was, and applied if it was.
+        It keeps its identifier, and its renames where the models still ask for them. Where that
+        fails the script is as it was, and applied if it was.
 
         :param message: default: the former script's
+        :param rename_tables: further renames, and ``rename_columns``: as for :meth:`revision`
+        :param allow_drops: as for :meth:`revision`
         :returns: a :class:`websauna_migrate.results.Redone`
         :raises websauna_migrate.errors.RevisionFailed: if others may have
             applied it, by git's remote branches, tags and main branch; for a merge; for several

@@ -311,7 +311,7 @@ class MigrationService(Service):
         requires: Sequence[str] = (),
         rename_tables: Sequence[str] = (),
         rename_columns: Sequence[str] = (),
-        ask: Callable[[Question], bool] | None = None,
+        ask: Callable[[Question], bool | None] | None = None,
         allow_drops: bool = False,
         full: bool = False,
         prove: str | None = None,
@@ -374,13 +374,28 @@ class MigrationService(Service):
         return (script,)
 
     def redo(
-        self, message: str | None = None, *, packages: Packages = None, **given: Unpack[Given]
+        self,
+        message: str | None = None,
+        *,
+        packages: Packages = None,
+        rename_tables: Sequence[str] = (),
+        rename_columns: Sequence[str] = (),
+        allow_drops: bool = False,
+        **given: Unpack[Given],
     ) -> results.Redone:
+        from websauna_migrate.autogenerate.renames import Renames
         from websauna_migrate.reworking.redo import redo
 
-        revise = functools.partial(self.revision, **given)
+        revise = functools.partial(
+            self.revision,
+            rename_tables=rename_tables,
+            rename_columns=rename_columns,
+            allow_drops=allow_drops,
+            **given,
+        )
         site = functools.partial(self.site_anew, the_given(**given))
-        return redo(site, packages, revise, message)
+        given_renames = Renames.parse(rename_tables, rename_columns)
+        return redo(site, packages, revise, message, given_renames)
 
     def rebase(
         self,

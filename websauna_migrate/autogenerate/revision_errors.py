@@ -109,5 +109,5 @@ def revisions_in_circle(packages: Sequence[str]) -> RevisionFailed:
 
 def one_sentence(text: str) -> str:
     """Return a text that ends in a full stop, or in a command as it is typed."""
-    is_command = text.rpartition(" ")[2].startswith("--")
+    is_command = text.rpartition(" ")[2].startswith("--") or text.endswith(" rebase")
     return text if is_command or text.endswith((".", "!", "?")) else text + "."

@@ -311,30 +311,44 @@ MOVED_TABLE = (
     argument("target", metavar="TO", help="the package that gets it"),
 )
 
+
+def compared(when: str) -> tuple[Argument, Argument, Argument]:
+    """Return what a comparison of models and database is told.
+
+    :param when: when it has a meaning, at the end of the help
+    """
+    return (
+        flag("--allow-drops", help=f"Let a script drop half of a package's tables or more{when}."),
+        argument(
+            "--rename-table",
+            action="append",
+            metavar="OLD:NEW",
+            help=f"Rename a table instead of dropping it and making a new one{when}.",
+        ),
+        argument(
+            "--rename-column",
+            action="append",
+            metavar="TABLE.OLD:NEW",
+            help=f"Rename a column instead of dropping it and adding a new one{when}.",
+        ),
+    )
+
+
+#: What a script that is written anew is told.
+REDONE = compared("")
+
+ALLOW_DROPS, *RENAMES = compared("; with --autogenerate")
+
 #: What a new script is told besides what Alembic asks.
 NEW_SCRIPT = (
-    flag(
-        "--allow-drops",
-        help="Let a script drop half of a package's tables or more; with --autogenerate.",
-    ),
+    ALLOW_DROPS,
     argument(
         "--requires",
         action="append",
         metavar="PACKAGE@REVISION",
         help="Specify one or more revisions of other packages which this revision requires.",
     ),
-    argument(
-        "--rename-table",
-        action="append",
-        metavar="OLD:NEW",
-        help="Rename a table instead of dropping it and making a new one; with --autogenerate.",
-    ),
-    argument(
-        "--rename-column",
-        action="append",
-        metavar="TABLE.OLD:NEW",
-        help="Rename a column instead of dropping it and adding a new one; with --autogenerate.",
-    ),
+    *RENAMES,
 )
 
 #: How the scripts of an autogenerate are proven.

@@ -24,6 +24,8 @@ class Command:
     :ivar everywhere: without ``-x packages=`` the command works on all packages, not on the
         current one
     :ivar names_its_package: ``-x packages=`` has no meaning
+    :ivar answers: its exit statuses are the answer to a question, and 2 says that there is none:
+        every failure ends it so
     """
 
     function: str
@@ -34,6 +36,7 @@ class Command:
     plain: str = ""
     everywhere: bool = False
     names_its_package: bool = False
+    answers: bool = False
 
 
 def run_command(path: str, *arguments: object) -> int:
@@ -101,7 +104,7 @@ EVERY_DAY: Mapping[str, Command] = {
     "redo": Command(
         "rework.redo",
         "Take the newest revision back, write it anew from the models, and apply it.",
-        (a.MESSAGE, a.JSON, a.YES_ON_PRODUCTION),
+        (a.MESSAGE, *a.REDONE, a.JSON, a.YES_ON_PRODUCTION),
     ),
     "rebase": Command(
         "rework.rebase",
@@ -149,6 +152,7 @@ LOOKING: Mapping[str, Command] = {
         "Show where all packages stand: applied, newest and pending revisions.",
         (a.JSON, a.FAIL_ON),
         everywhere=True,
+        answers=True,
     ),
     "plan": Command(
         "read.plan",
@@ -196,6 +200,7 @@ LOOKING: Mapping[str, Command] = {
         "Wait until another process has applied all revisions; exits as 'status' does.",
         (a.TIMEOUT,),
         everywhere=True,
+        answers=True,
     ),
     "help": Command(
         "",

@@ -13,6 +13,9 @@ from websauna_migrate.base_errors import ExitCode, MigrationError, UsageError
 
 Main = Callable[[Sequence[str]], "int | None"]
 
+#: The exit status of commands that answer a question by theirs, where there is no answer.
+CANNOT_TELL = 2
+
 
 def console_script(function: Main) -> Callable[[Sequence[str] | None], int]:
     """Make a function of the arguments into the ``main(argv=None)`` of a console script.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from websauna_migrate.base_errors import MigrationError, UsageError
-from websauna_migrate.cli.console_script import console_script
+from websauna_migrate.cli.console_script import CANNOT_TELL, as_known, console_script
 
 # What the command line needs is imported once Ctrl-C is understood, and what boots an application
 # once the command line is.
@@ -61,7 +61,8 @@ def run(command: Command, options: Namespace, output: Output, programs: ForProgr
 
     try:
         if command.needs_application(options):
-            return run_in_application(command, options, output, programs)
+            with no_answer() if command.answers else contextlib.nullcontext():
+                return run_in_application(command, options, output, programs)
         return run_command(command.plain, options, output)
     except SystemExit as exc:
         raise MigrationError(
@@ -105,6 +106,19 @@ def run_in_application(
         with service.one_look():
             call = Call(options, service, packages, output, asked)
             return run_command(command.function, call)
+
+
+@contextlib.contextmanager
+def no_answer() -> Iterator[None]:
+    """Let every known failure within a block end the script with the status of a missing answer."""
+    try:
+        yield
+    except Exception as exc:
+        known = as_known(exc)
+        if known is None:
+            raise
+        known.exit_code = CANNOT_TELL
+        raise known from exc
 
 
 @contextlib.contextmanager

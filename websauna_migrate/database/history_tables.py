@@ -231,13 +231,17 @@ def full_version_table(context: MigrationContext, name: str, schema: str | None)
     )
 
 
+#: The option of a connection that a run reads by before it writes.
+MIGRATES = "websauna_migrate_migrates"
+
 #: MariaDB's numbers: no right on the database, on the table, on one of its columns.
 DENIED = (1044, 1142, 1143)
 
 #: PostgreSQL's code.
 INSUFFICIENT_PRIVILEGE = "42501"
 
-#: What the history tables and the ledger need.
+#: What the history tables and the ledger need of a role that migrates. One that only looks needs
+#: no more than SELECT, and may not have more where the owner runs scripts that the ledger keeps.
 NEEDED = "SELECT, INSERT, UPDATE, DELETE"
 
 
@@ -251,6 +255,13 @@ def remedy_for_rights(
     :returns: an empty text where something else was the matter
     """
     quote = connection.dialect.identifier_preparer.quote
+    reads = str(exc.statement or "").lstrip("( \n").upper().startswith("SELECT")
+    # A run reads first, and needs the other rights next.
+    reads = reads and not connection.get_execution_options().get(MIGRATES)
+    needed, more = NEEDED, ""
+    if reads:
+        needed, more = "SELECT", f" To migrate, it needs {NEEDED}."
+    there = "The table is there, and this user lacks a right. Let its owner run"
     name = qualified(connection, table, schema)
     if connection.dialect.name == "postgresql":
         if sqlstate(exc) != INSUFFICIENT_PRIVILEGE:
@@ -259,22 +270,26 @@ def remedy_for_rights(
         connection.rollback()
         of_schema = re.search(r"schema \"?([^\s\"]+)", str(exc.orig))
         if "must be owner" in str(exc.orig):
-            statement = f"ALTER TABLE {name} OWNER TO {role}"
+            statement, more = f"ALTER TABLE {name} OWNER TO {role}", ""
         elif of_schema is not None:
-            statement = f"GRANT USAGE, CREATE ON SCHEMA {quote(of_schema[1])} TO {role}"
+            there = "This user may not create tables in the schema. Let its owner run"
+            rights = "USAGE" if reads else "USAGE, CREATE"
+            if reads:
+                there = "This user may not look into the schema. Let its owner run"
+            statement, more = f"GRANT {rights} ON SCHEMA {quote(of_schema[1])} TO {role}", ""
         else:
-            statement = f"GRANT {NEEDED} ON {name} TO {role}"
+            statement = f"GRANT {needed} ON {name} TO {role}"
     elif connection.dialect.name in ("mysql", "mariadb") and error_number(exc) in DENIED:
         query = "SELECT CURRENT_USER(), DATABASE()"
         account, database = connection.exec_driver_sql(query).one()
         connection.rollback()
         user, _, host = str(account).rpartition("@")
-        rights = f"{NEEDED}, CREATE, ALTER, DROP"
+        rights = needed if reads else f"{NEEDED}, CREATE, ALTER, DROP"
         statement = f"GRANT {rights} ON {quote(schema or database)}.{quote(table)} "
         statement += f"TO '{user}'@'{host}'"
     else:
         return ""
-    return f"The table is there, and this user lacks a right. Let its owner run: {statement};"
+    return f"{there}: {statement};{more}"
 
 
 #: Tables whose one column is ``version_num``, or whose primary key is, as text: an application may

@@ -51,21 +51,23 @@ class Server:
         return self.kind in ("postgresql", "sqlite")
 
 
-def examine(connection: Connection) -> Server:
+def examine(connection: Connection, *, looks: bool = False) -> Server:
     """Look at the server; the connection is left without a transaction.
 
+    :param looks: nothing is going to be written, so a server where this user may not write will do;
+        not one that hears of another's runs later, and cannot tell which are in progress
     :raises DatabaseFailure: for a standby, which grants locks and would look as if there were
         nothing to do, and for every other server that does not accept writes
     """
     kind = connection.dialect.name
     if kind == "postgresql":
-        return examine_postgresql(connection)
+        return examine_postgresql(connection, looks=looks)
     if kind in ("mysql", "mariadb"):
         return examine_mysql(connection)
     return Server(kind)
 
 
-def examine_postgresql(connection: Connection) -> Server:
+def examine_postgresql(connection: Connection, *, looks: bool = False) -> Server:
     """Look at a PostgreSQL server and let it notice when this client is gone.
 
     The settings of a session that the caller gave stay as they are.
@@ -78,7 +80,7 @@ def examine_postgresql(connection: Connection) -> Server:
     connection.rollback()
     if row[0]:
         raise not_writable("a standby")
-    if row[1] == "on":
+    if row[1] == "on" and not looks:
         raise not_writable("read-only for this user")
     told = server_process(driver_of(connection))
     # A pooler invents the number that it tells its clients.

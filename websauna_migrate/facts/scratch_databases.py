@@ -63,11 +63,12 @@ def no_right(what: str, url: URL, problem: str, grant: str) -> ScratchRefused:
 
     :param problem: the server's own word
     """
+    # No right to create helps where nothing may be written.
+    remedy = "" if "read-only" in problem else f"Let an administrator run: {grant}\nOr set "
     return ScratchRefused(
         "right",
         f'The user "{url.username}" may not make {what} at "{safe_url(url)}": {problem}\n'
-        f"Let an administrator run: {grant}\n"
-        f"Or set {SETTING} to the URL of a database whose user may.",
+        f"{remedy or 'Set '}{SETTING} to the URL of a database whose user may.",
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import driver_of
 from websauna_migrate.locks.run_lock import RunLock
 
@@ -44,7 +45,20 @@ class FileLock(RunLock):
         return cls(path) if os.access(path.parent, os.W_OK) else None
 
     def take(self) -> bool:
-        """Try to take the lock."""
+        """Try to take the lock.
+
+        :raises MigrationError: if the file cannot be written, say on a full disk
+        """
+        try:
+            return self._taken()
+        except OSError as exc:
+            raise MigrationError(
+                f'The lock file "{self.path}" cannot be written: {exc.strerror}. No step was run, '
+                "and nothing was changed. Make room on its disk, or let this user write it, and "
+                "run the command again."
+            ) from exc
+
+    def _taken(self) -> bool:
         # Its mode is the database's, as SQLite does with files of its own: the next run may be
         # another user's.
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, self._mode())
@@ -60,15 +74,19 @@ class FileLock(RunLock):
         if not taken:
             os.close(descriptor)
             return False
-        os.ftruncate(descriptor, 0)
+        self._descriptor = descriptor
         note = {
             "process": os.getpid(),
             "host": socket.gethostname(),
             "since": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}",
             "doing": self.doing,
         }
-        os.pwrite(descriptor, json.dumps(note).encode(), 0)
-        self._descriptor = descriptor
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(note).encode(), 0)
+        except OSError:
+            self.release()
+            raise
         return True
 
     def _mode(self) -> int:

@@ -7,6 +7,12 @@ from collections.abc import Iterable
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.revisions import Revision
 
+#: How several heads of a package become one; with its name for ``{package}``.
+JOIN_HEADS = (
+    "Join them by a script: ws-alembic -x packages={package} merge heads. Or put your own "
+    "revisions behind the other ones: ws-alembic -x packages={package} rebase"
+)
+
 
 class HistoryContradicted(MigrationError, RuntimeError):
     """What the history tables say cannot be so; found before anything runs.

@@ -227,7 +227,8 @@ class _Resolver:
             source,
             f'no package "{package}" is registered{hint}; registered are {quote(known)}',
             f'Include "{package}" in the application so that it registers itself with '
-            "config.add_migration_package(), or correct the name.",
+            "config.add_migration_package(), or correct the name. Where that is the application "
+            f"itself, give the command its INI file with -c, and -x packages={source.package}.",
         )
 
 

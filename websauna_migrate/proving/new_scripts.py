@@ -36,7 +36,7 @@ class Asked:
     requires: Sequence[str]
     rename_tables: Sequence[str]
     rename_columns: Sequence[str]
-    ask: Callable[[Question], bool] | None
+    ask: Callable[[Question], bool | None] | None
     allow_drops: bool
     prove: str | None
     keep: bool

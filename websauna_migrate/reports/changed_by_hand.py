@@ -51,11 +51,16 @@ class HandChange:
         by = f"{run}." if run else f"by no run, but {who}" if who else "by no run."
         otherwise = f" The models differ: {'; '.join(models)}." if models else ""
         scope = f"ws-alembic -x packages={self.package}"
+        _, whole, kind, name, _ = self.unit
+        # A new table may be what a script made whose revision was lost: no SQL drops it then.
+        is_new_table = self.how == "is new" and kind == "table" and whole == name
+        sight = "what is known of it" if is_new_table else "the SQL that brings it back"
+        command = "drift" if is_new_table else "drift --sql"
         return CheckProblem(
             "database-changed",
             self.package,
             f'Package "{self.package}": {self.object} {self.how} since {self.since.name}, {by}'
-            f"{otherwise} See the SQL that brings it back: {scope} drift --sql. Or keep it: "
+            f"{otherwise} See {sight}: {scope} {command}. Or keep it: "
             f"{scope} drift --accept",
             details=(self.object, self.how, self.since.name, who),
         )

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access, full_name
+from websauna_migrate.planning.history_errors import JOIN_HEADS
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import CheckProblem
 from websauna_migrate.revision_scripts.script_files import (
@@ -50,9 +51,8 @@ def several_heads(loaded: LoadedScripts, selected: Collection[str]) -> Iterator[
                 yield CheckProblem(
                     "heads",
                     name,
-                    f'Package "{name}" has {len(heads)} heads: {shown}. Join them by a script: '
-                    f"ws-alembic -x packages={name} merge heads. Or put your own revisions "
-                    f"behind the other ones: ws-alembic -x packages={name} rebase",
+                    f'Package "{name}" has {len(heads)} heads: {shown}. '
+                    + JOIN_HEADS.format(package=name),
                     details=tuple(heads),
                 )
 

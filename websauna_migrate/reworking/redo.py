@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from websauna_migrate.autogenerate.renames import DELETE_FIRST, ColumnRename, Renames, TableRename
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.template import require_editable
 from websauna_migrate.interfaces import Packages
+from websauna_migrate.planning.accesses import Access
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.proving.not_proven import KEEP, NotProven
 from websauna_migrate.results import CreatedScript, Redone, Run
 from websauna_migrate.revision_scripts.git_history import GitHistory
 from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.reworking.taking_back import below, take_back
-from websauna_migrate.runs.migrating import upgrade
+from websauna_migrate.runs.losses import LossRefused, find_losses
+from websauna_migrate.runs.migrating import make_planner, upgrade
 from websauna_migrate.runs.site import Site
 
 #: Behind the name of a script that is being written anew: no longer the name of a script.
@@ -28,7 +32,11 @@ Revise = Callable[..., tuple[CreatedScript, ...]]
 
 
 def redo(
-    take_site: Callable[[], Site], packages: Packages, revise: Revise, message: str | None
+    take_site: Callable[[], Site],
+    packages: Packages,
+    revise: Revise,
+    message: str | None,
+    given: Renames,
 ) -> Redone:
     """Take the newest revision of a package back, write it anew from the models, and apply it.
 
@@ -36,6 +44,7 @@ def redo(
 
     :param take_site: gives the scripts as they are now, and the database
     :param message: of the new script; ``None`` for the former one
+    :param given: renames that were asked for, which ``revise`` knows
     :raises UsageError: if several packages are meant
     :raises RevisionFailed: if there is no such revision, or it may not be written anew
     :raises LossRefused: if rows or values would be lost
@@ -47,13 +56,24 @@ def redo(
     back = f"ws-alembic -x packages={revision.package} downgrade {below(revision)}"
     remedy = f"Leave the script as it is and write a further revision, or take it back: {back}"
     arguments = arguments_of(site, revision)
+    renamed = renames_of(site.loaded.effects[revision.package, revision.id], given)
     taken_back = take_back(site, [revision], "redo", remedy)
     with put_aside(path, lambda: taken_back and apply(take_site(), revision)):
         try:
-            found = revise(message or revision.message, autogenerate=True, **arguments)
+            found = revise(
+                message or revision.message,
+                autogenerate=True,
+                # The others stay open: nobody was asked.
+                ask=lambda asked: asked.option in renamed or None,
+                **arguments,
+            )
+        except RevisionFailed as exc:
+            raise RevisionFailed(
+                exc.package, by_redo(exc.problem), kind=exc.kind, place=exc.place
+            ) from exc
         except NotProven as exc:
             by_hand = f'"{path}" is as it was. To edit it by hand first take it back: {back}'
-            remedies = exc.remedy.replace(KEEP, by_hand)
+            remedies = by_redo(exc.remedy.replace(KEEP, by_hand))
             raise NotProven(
                 exc.kind, exc.problem, remedies, revision=exc.revision, exit_code=exc.exit_code
             ) from exc
@@ -63,12 +83,49 @@ def redo(
                 f'the models ask for no revision any more, and "{revision.id}" is as it was. To be '
                 f"rid of it: {back}, and delete {path}",
             )
+        script = replace(found[0], warnings=tuple(map(by_redo, found[0].warnings)))
+        refuse_losses(take_site(), revision, script, remedy)
     applied = apply(take_site(), revision)
-    text = script_text(found[0].path)
+    text = script_text(script.path)
     lines = difflib.unified_diff(
-        former.splitlines(), text.splitlines(), path.name, Path(found[0].path).name, lineterm=""
+        former.splitlines(), text.splitlines(), path.name, Path(script.path).name, lineterm=""
     )
-    return Redone(revision.package, revision.id, found[0], tuple(lines), taken_back, applied)
+    return Redone(revision.package, revision.id, script, tuple(lines), taken_back, applied)
+
+
+def refuse_losses(site: Site, revision: Revision, script: CreatedScript, remedy: str) -> None:
+    """Refuse a script that was written anew and would lose rows or values, and remove it.
+
+    :param site: with the new script
+    :raises LossRefused: with their number, and the renames that it may really be
+    """
+    planner = make_planner(site, "upgrade", revision.id, revision.package)
+    losses = tuple(one for one in find_losses(site, planner(site.applied())) if one.is_loss)
+    if losses:
+        Path(script.path).unlink()
+        renames = [one for one in script.warnings if " redo --rename-" in one]
+        raise LossRefused(losses, remedy="\n".join([*renames, remedy]))
+
+
+def renames_of(effects: Iterable[Access], given: Renames) -> frozenset[str]:
+    """Return the options that ask for the renames which a script makes.
+
+    :param given: the tables that the new script renames besides
+    """
+    found = set()
+    for one in effects:
+        if one.kind == "rename_table" and one.new_name:
+            found.add(TableRename(one.schema, one.name, one.new_name).option)
+        elif one.kind == "rename_column" and one.column and one.new_name:
+            table = given.new_table(one.schema, one.name)
+            found.add(ColumnRename(one.schema, table, one.column, one.new_name).option)
+    return frozenset(found)
+
+
+def by_redo(words: str) -> str:
+    """Return a message about a new script with ``redo`` in the place of ``revision``."""
+    words = words.replace(DELETE_FIRST, "run")
+    return words.replace("revision --autogenerate --", "redo --")
 
 
 def arguments_of(site: Site, former: Revision) -> dict[str, object]:

@@ -30,17 +30,27 @@ NEEDS_AUTOCOMMIT = re.compile(
 CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 
 
+#: What there is in place of one transaction, and of a dry run.
+MARKED = "Run without it: each step is marked, and a half done one is found by the next run."
+SHOWN = (
+    "See what would run by ws-alembic plan, and its SQL by ws-alembic plan --sql; ws-alembic check "
+    "--fresh runs the scripts in a scratch database."
+)
+
+
 def require_atomic(
     server: Server,
     steps: Iterable[Step],
     environments: Mapping[str, PackageEnvironment],
     what: str,
     without: str = "without it",
+    instead: str = MARKED,
 ) -> None:
     """Refuse a run as one transaction where that is impossible; nothing was changed then.
 
     :param what: the run in words, such as ``--atomic``
     :param without: how to run these steps otherwise, in words
+    :param instead: what to do on a database that cannot run any steps so
     :raises NotAtomic: naming every step that is in the way, or the database
     """
     if not server.transactional:
@@ -48,7 +58,7 @@ def require_atomic(
             f"{what} is impossible on this database: it commits at each change of the schema. "
             "Nothing was changed.",
             {},
-            "Run without it: each step is marked, and a half done one is found by the next run.",
+            instead,
         )
     reasons = {}
     for step in steps:

@@ -40,6 +40,9 @@ from websauna_migrate.runs.statement_guard import StatementGuard
 from websauna_migrate.runs.statement_log import StatementLog, kind_of, plain
 from websauna_migrate.runs.waiting import Attempt, LockWaits, lock_problem
 
+#: What PostgreSQL says to a user who may not create in a schema, or not look into it.
+NO_SCHEMA_RIGHT = re.compile(r"permission denied for schema (\S+)")
+
 #: What databases, and batches on SQLite, say of a constraint that is not there.
 NO_CONSTRAINT = re.compile(
     r"Can't DROP (?:FOREIGN KEY|CONSTRAINT|INDEX) `|No such constraint: '|"
@@ -269,6 +272,15 @@ class Aftermath:
             )
         if done := self.done_before(exc, step):
             return done
+        denied = NO_SCHEMA_RIGHT.search(str(getattr(exc, "orig", "")))
+        if denied is not None and self.server.kind == "postgresql":
+            user = self.connection.dialect.identifier_preparer.quote(
+                str(self.connection.engine.url.username)
+            )
+            return (
+                " The user lacks a right. Let the schema's owner run: "
+                f"GRANT USAGE, CREATE ON SCHEMA {denied[1]} TO {user};"
+            )
         if NO_CONSTRAINT.search(str(getattr(exc, "orig", exc))):
             return (
                 " Where the models give none, each database has a name of its own for it: let the "

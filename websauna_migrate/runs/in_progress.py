@@ -57,7 +57,7 @@ def run_in_progress(
     site: Site, connection: Connection, *, has_ledger: bool
 ) -> RunInProgress | None:
     """Return the run that holds the lock, which is not taken for that; ``None`` if it is free."""
-    server = examine(connection)
+    server = examine(connection, looks=True)
     lock = make_lock(connection, server, site.make_engine, site.schema)
     holder = lock.holder()
     connection.rollback()

@@ -62,6 +62,12 @@ def kept_script(connection: Connection, table: Table, digest: str) -> bytes | No
     return None
 
 
+#: What was written until then, they may have written.
+TRUSTED = (
+    " Or, if you trust what they wrote until now, let its owner take from them what they have: "
+    "REVOKE INSERT, UPDATE."
+)
+
 #: Who besides the current role may write to a table: the owner, and those with a grant on it or
 #: on a column of it.
 OTHERS = text(
@@ -86,6 +92,7 @@ def require_trusted(connection: Connection, table: Table) -> None:
         raise MigrationError(
             f"Scripts that the ledger keeps are not run: its table may be written by {others}. "
             "Get them from git, or install the release that has them."
+            + (TRUSTED if connection.dialect.name == "postgresql" else "")
         )
 
 

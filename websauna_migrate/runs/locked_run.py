@@ -17,7 +17,11 @@ from websauna_migrate.config.trust import distrusted, distrusted_cache
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.database.engines import WRITES, said_by
 from websauna_migrate.database.given_connections import given_state
-from websauna_migrate.database.history_tables import RecordsBroken, write_rows
+from websauna_migrate.database.history_tables import (
+    RecordsBroken,
+    remedy_for_rights,
+    write_rows,
+)
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.stopping import RunStopped
 from websauna_migrate.events import (
@@ -30,12 +34,19 @@ from websauna_migrate.events import (
 from websauna_migrate.planning.ledger_agreement import refuse_contradictions
 from websauna_migrate.planning.steps import Adopted, Plan, Step
 from websauna_migrate.results import NOT_BEGUN, AppliedStep, Run, StampedPackage
-from websauna_migrate.runs.atomicity import require_atomic, require_same, transaction_of
+from websauna_migrate.runs.atomicity import (
+    MARKED,
+    SHOWN,
+    require_atomic,
+    require_same,
+    transaction_of,
+)
 from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
 from websauna_migrate.runs.in_progress import ActivityLook
 from websauna_migrate.runs.kept_facts import keep_facts
 from websauna_migrate.runs.kept_scripts import kept_checksums
 from websauna_migrate.runs.ledger import DONE, STOPPED
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.run_access import Applied, RunContext
 from websauna_migrate.runs.run_context import clean
 from websauna_migrate.runs.script_checks import run_prechecks
@@ -213,13 +224,14 @@ class LockedRun:
         """Say that the run begins, to those who wait for it and to subscribers."""
         context, connection = self.context, self.connection
         if context.atomic:
-            what, without = "An atomic run (--atomic)", "without it"
+            what, without, instead = "An atomic run (--atomic)", "without it", MARKED
             if self.options.dry_run:
-                what = "A dry run"
+                what, instead = "A dry run", SHOWN
             elif given_state(connection) == "in transaction":
                 what = "A run in the transaction of the connection given"
                 without = "on a connection that is in no transaction"
-            require_atomic(context.server, plan.steps, self.runner.environments, what, without)
+            environments = self.runner.environments
+            require_atomic(context.server, plan.steps, environments, what, without, instead)
         if self.runner.settings.pipeline is not None:
             self.runner.tell(
                 'The setting "websauna_migrate.pipeline" has no effect any more: remove it.'
@@ -282,10 +294,24 @@ class LockedRun:
                 clean(self.connection)
                 if not is_lock_failure(exc, self.context.server.kind):
                     problem = said_by(exc, self.connection.engine.url)
+                    self._refuse_denied(exc, step, problem)
                     raise self._failed(step, f"the ledger cannot be written: {problem}") from exc
                 waiting.attempts += 1
                 if not steps.waits.wait(attempt):
                     raise self._failed(step, lock_problem(waiting)) from exc
+
+    def _refuse_denied(self, exc: DBAPIError, step: Step, problem: str) -> None:
+        """Say which right this user lacks for the ledger: that is no fault of the script.
+
+        :raises RecordsBroken: with the statement that gives it, if it is one
+        """
+        schema = self.runner.schema
+        if remedy := remedy_for_rights(exc, self.connection, LEDGER_TABLE, schema):
+            raise RecordsBroken(
+                "ledger",
+                f'The table "{LEDGER_TABLE}" cannot be written: {problem} '
+                f'"{step.package}@{step.revision.id}" was not run. {remedy}',
+            ) from exc
 
     def _failed(self, step: Step, problem: str) -> StepFailed:
         """Return the error of a step that was not begun."""

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.engines import WRITES, make_engine
-from websauna_migrate.database.history_tables import RecordsBroken
+from websauna_migrate.database.history_tables import MIGRATES, RecordsBroken
 from websauna_migrate.database.in_memory import refuse_private
 from websauna_migrate.database.servers import Server, examine
 from websauna_migrate.database.stopping import Stop
@@ -109,6 +109,7 @@ class RunAccess:
         """Hold the run's lock whatever an earlier run left behind."""
         with PROCESS_LOCK.held(self.lock_wait), self.connecting() as connection:
             server = examine(connection)
+            connection.execution_options(**{MIGRATES: True})
             with self._locked(connection, server, doing):
                 connection.execution_options(**{WRITES: True})
                 yield connection

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.given_connections import given_state
+from websauna_migrate.database.history_tables import MIGRATES
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.servers import examine
 from websauna_migrate.planning.steps import Plan
@@ -35,6 +36,7 @@ class Runner(RunAccess):
         run_id = uuid.uuid4().hex
         with PROCESS_LOCK.held(self.lock_wait), self.connecting() as connection:
             server = examine(connection)
+            connection.execution_options(**{MIGRATES: True})
             if not self._anything_to_do(connection, make_plan):
                 return Run(run_id, direction, dry_run=self.options.dry_run)
             # Mostly, they are not needed.

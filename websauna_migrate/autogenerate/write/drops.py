@@ -12,6 +12,7 @@ from alembic.operations import ops
 
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.renames import TableRename
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.interfaces import Question
 
@@ -28,13 +29,15 @@ def require_meant(
     owned: PackageObjects,
     reflection: Reflection,
     operations: Sequence[ops.MigrateOperation],
-    ask: Callable[[Question], bool] | None,
+    ask: Callable[[Question], bool | None] | None,
     packages: Collection[str],
+    renames: Sequence[TableRename] = (),
 ) -> None:
     """Refuse to drop all tables of a package, and half or more unless the author says yes.
 
     :param ask: asks the author; ``None`` where that is not possible
     :param packages: those that the command is about
+    :param renames: what the drops may really be, beside new tables
     :raises RevisionFailed: naming the tables
     """
     gone = sorted(
@@ -61,10 +64,14 @@ def require_meant(
     if ask is None or not ask(drops):
         is_all = len(packages) > 1 and len(packages) == len(owned.snapshot.packages)
         scope = "all" if is_all else ",".join(packages)
+        command = f"ws-alembic -x packages={scope} revision --autogenerate"
+        renamed = " and ".join(f'"{one.old}" was renamed to "{one.new}"' for one in renames)
+        options = " ".join(one.option for one in renames)
+        hint = f"\nIf {renamed}, run: {command} {options}\n" if renames else " "
         problem = (
             f"the models lack {number.lower()} that the package has in the database, and the "
-            f"script would drop with all rows: {names}. If a module with models was not imported, "
-            "import it where the package registers its MetaData. If the tables are to go, run: "
-            f"ws-alembic -x packages={scope} revision --autogenerate {drops.option}"
+            f"script would drop with all rows: {names}.{hint}If a module with models was not "
+            "imported, import it where the package registers its MetaData. If the tables are to "
+            f"go, run: {command} {drops.option}"
         )
         raise RevisionFailed(owned.package, problem, kind="drops")

@@ -13,6 +13,7 @@ from typing import Any
 from alembic.operations import ops
 from alembic.runtime.environment import ProcessRevisionDirectiveFn
 from alembic.runtime.migration import MigrationContext
+from alembic.script.revision import MultipleHeads
 from alembic.util.exc import CommandError
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -43,7 +44,13 @@ from websauna_migrate.autogenerate.operations.rendering import (
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.renames import NO_RENAMES, RenameCandidate, Renames, bad_rename
+from websauna_migrate.autogenerate.renames import (
+    NO_RENAMES,
+    RenameCandidate,
+    Renames,
+    TableRename,
+    bad_rename,
+)
 from websauna_migrate.autogenerate.revision_errors import (
     RevisionFailed,
     revisions_in_circle,
@@ -79,6 +86,7 @@ from websauna_migrate.facts.model_ddl import ModelsNotCreated
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.edges import RevisionCycle
+from websauna_migrate.planning.history_errors import JOIN_HEADS
 from websauna_migrate.planning.state import State
 from websauna_migrate.results import CreatedScript
 from websauna_migrate.revision_scripts.script_reader import read_effects
@@ -95,7 +103,8 @@ class ScriptWriter:
     :ivar arguments: those of Alembic's ``revision`` command
     :ivar renames: what the database has under another name than the models
     :ivar ask: tells whether a drop beside an addition is a rename; ``None`` where the author cannot
-        be asked, and then the script warns. An answer holds where scripts are written once more
+        be asked, and then the script warns, as where it answers ``None``. An answer holds where
+        scripts are written once more
     """
 
     packages: Mapping[str, MigrationPackage]
@@ -105,7 +114,7 @@ class ScriptWriter:
     requires: Sequence[str]
     arguments: Mapping[str, Any]
     renames: Renames = NO_RENAMES
-    ask: Callable[..., bool] | None = None
+    ask: Callable[..., bool | None] | None = None
     allow_drops: bool = False
 
     def __post_init__(self) -> None:
@@ -405,10 +414,12 @@ class ScriptWriter:
         if not opening:
             self.made_renames = self.made_renames.beside(renames)
         operations = comparison.operations
-        unanswered = [one.warning(name) for one in candidates if one not in rejected]
-        warnings = warned(comparison, unanswered, reflection.connection.dialect)
+        unanswered = [one for one in candidates if one not in rejected]
+        hints = [one.warning(name) for one in unanswered]
+        warnings = warned(comparison, hints, reflection.connection.dialect)
         if not self.allow_drops and not opening:
-            require_meant(owned, reflection, operations, self.ask, self.packages)
+            moved = [one for one in unanswered if isinstance(one, TableRename)]
+            require_meant(owned, reflection, operations, self.ask, self.packages, moved)
         others = [] if opening else keys_to_dropped(owned, reflection, operations, self.packages)
         try:
             found = self.keep(name, comparison.context, owned, warnings, operations, others)
@@ -434,9 +445,11 @@ class ScriptWriter:
         if self.ask is None:
             return None
         for one in candidates:
-            if self.ask(one):
+            answer = self.ask(one)
+            if answer:
                 return one
-            rejected.append(one)
+            if answer is not None:
+                rejected.append(one)
         return None
 
     def finisher(
@@ -561,7 +574,10 @@ def reported(package: str) -> Iterator[None]:
             place=exc.place,
         ) from exc
     except CommandError as exc:
-        raise RevisionFailed(package, str(exc)) from exc
+        words = str(exc)
+        if isinstance(exc.__cause__, MultipleHeads):
+            words += f" {JOIN_HEADS.format(package=package)}"
+        raise RevisionFailed(package, words) from exc
     except DBAPIError as exc:
         raise RevisionFailed(
             package,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from websauna_migrate.base_errors import ExitCode, MigrationError, UsageError
 from websauna_migrate.cli.commands.call import Call, refuse_together
-from websauna_migrate.cli.console_script import tell
+from websauna_migrate.cli.console_script import CANNOT_TELL
 from websauna_migrate.cli.render import history as lines
 from websauna_migrate.cli.render.history import render_log, render_logged_run, run_data
 from websauna_migrate.cli.render.location import render_drift, render_location, render_mending
@@ -27,8 +27,8 @@ from websauna_migrate.database.engines import safe_url
 from websauna_migrate.plain_text import to_json
 from websauna_migrate.results import LintReport, LogFilter, PackageState, Plan
 
-#: The exit status of ``status``, besides 0 and that of a half done step.
-PENDING, CANNOT_TELL = 1, 2
+#: The exit status of ``status`` and ``wait``, besides 0, that of a half done step, and 2.
+PENDING = 1
 
 #: From which exit status on ``status`` has one, by ``--fail-on``.
 LEVELS = {
@@ -186,7 +186,7 @@ def plan(call: Call) -> int:
         recorded = call.service.record_plan(
             options.revision, packages=call.packages, ignore_order=options.ignore_order
         )
-        Path(options.out).write_text(to_json(recorded.as_data()) + "\n", encoding="utf-8")
+        write_plan(Path(options.out), to_json(recorded.as_data()) + "\n")
     at_work = call.tell_at_work()
     half_done = sorted({f"{one.package}@{one.revision}" for one in at_work.half_done})
     report = lint_of_plan(call, found)
@@ -214,6 +214,22 @@ def plan(call: Call) -> int:
     return ExitCode.HALF_DONE if half_done else ExitCode.DONE
 
 
+def write_plan(path: Path, text: str) -> None:
+    """Write a plan to a file, or leave none that was only begun.
+
+    :raises MigrationError: naming the file
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        if path.is_file():
+            path.unlink()
+        raise MigrationError(
+            f'The plan cannot be written to "{path}": {exc.strerror}. Nothing was changed in the '
+            "database. Make room, or name another file with --out."
+        ) from exc
+
+
 def show(call: Call) -> None:
     """Print the revisions that a symbol stands for."""
     entries = call.service.show(call.options.rev, packages=call.packages)
@@ -222,14 +238,8 @@ def show(call: Call) -> None:
 
 def status(call: Call) -> int:
     """Print where each package stands; the exit status says it too."""
-    try:
-        states = call.service.status(packages=call.packages)
-        half_done = call.tell_at_work().half_done
-    except UsageError:
-        raise
-    except MigrationError as exc:
-        tell(exc)
-        return CANNOT_TELL
+    states = call.service.status(packages=call.packages)
+    half_done = call.tell_at_work().half_done
     if call.options.json:
         call.show((), states)
     else:

@@ -43,10 +43,21 @@ def adopt(call: Call) -> int:
 
 def redo(call: Call) -> None:
     """Take the newest revision back, write it anew, and apply it."""
+    # An upgrade imports this module, and does without that one.
+    from websauna_migrate.cli.commands.write import warn_of
+
     require_unprotected(call, "redo")
-    done = call.service.redo(call.options.message, packages=call.packages)
-    if done.script.proof is not None and not call.options.quiet:
+    options = call.options
+    done = call.service.redo(
+        options.message,
+        packages=call.packages,
+        rename_tables=tuple(options.rename_table or ()),
+        rename_columns=tuple(options.rename_column or ()),
+        allow_drops=options.allow_drops,
+    )
+    if done.script.proof is not None and not options.quiet:
         print(done.script.proof, file=sys.stderr)
+    warn_of([done.script])
     call.show(render_redone(done), done)
 
 

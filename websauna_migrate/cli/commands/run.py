@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from websauna_migrate.base_errors import ExitCode, UsageError
+from websauna_migrate.base_errors import ExitCode, MigrationError, UsageError
 from websauna_migrate.cli.commands.call import Call, ask, refuse_together, require_unprotected
 from websauna_migrate.cli.commands.rework import take_down
 from websauna_migrate.cli.for_programs import run_data
@@ -255,6 +255,7 @@ def uninstall(call: Call) -> None:
     name, losses = options.package, None
     registered = name in {package.name for package in call.service.packages}
     if options.forget and not registered:
+        refuse_unknown(call, name)
         ask(call, (), f"Drop the history table of {name}? Its tables stay, without a package.")
     elif registered and not options.forget:
         plan = call.service.plan(
@@ -273,6 +274,20 @@ def uninstall(call: Call) -> None:
     if options.forget:
         words = f"{options.package} is forgotten: history table dropped, its tables left."
     call.sum_up(words, data={**run_data(run), "losses": losses})
+
+
+def refuse_unknown(call: Call, name: str) -> None:
+    """Refuse a package that is not registered and left no history table, before anyone is asked.
+
+    :raises UsageError: naming the known ones
+    """
+    try:
+        # What is not registered is not taken down: the error says why.
+        call.service.uninstall(name)
+    except UsageError:
+        raise
+    except MigrationError:
+        return
 
 
 def check_sql(call: Call) -> None:
