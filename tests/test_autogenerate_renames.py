@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
+from journeys import DATABASES, walk
 from websauna_migrate.errors import UsageError
 
 BEFORE = """
@@ -386,3 +387,52 @@ def test_a_key_of_another_package_follows_a_rename(workshop: Workshop, database_
         assert {site: names(database_url, f"keepers_{site}") for site in CONVENTIONS} == before
         for site in CONVENTIONS:
             assert rows(database_url, f"SELECT id FROM animals_{site}") == [(1,)], site
+
+
+NAMED = """
+import sqlalchemy as sa
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base(metadata=sa.MetaData(naming_convention={
+    "ix": "ix_%(column_0_label)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s", "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s"}))
+
+def table(name, *parts, **kw):
+    sa.Table(name, Base.metadata, *parts, **kw)
+
+def number(name, *parts, **kw):
+    return sa.Column(name, sa.Integer, *parts, **kw)
+
+table("p", number("id", primary_key=True), sa.Column("of", sa.ForeignKey("a.id")))
+table("a", number("id", primary_key=True), number("n"), sqlite_autoincrement=True)
+table("i", number("n", index=True, unique=True))
+table("t", number("id", primary_key=True, autoincrement=False), number("b", nullable=False),
+    sa.Column("p", sa.ForeignKey("p.id")), number("c", sa.Computed("b * 2", persisted=True)),
+    number("n", sa.CheckConstraint("n > 0", name="n"), unique=True))
+"""
+
+
+@pytest.mark.parametrize("author", DATABASES)
+def test_what_has_the_name_of_a_table_follows_it_on_each_database(
+    workshop: Workshop, request: pytest.FixtureRequest, author: str
+) -> None:
+    urls = {one: request.getfixturevalue(f"{one}_url") for one in DATABASES}
+    renamed = re.sub(r'"([ait])(?=[".])', r'"new_\1', NAMED)
+    changed = renamed.replace('"b", nullable=False', '"b", primary_key=True, autoincrement=False')
+    inserts = [
+        f"INSERT INTO {one}"
+        for one in ("a (id) VALUES (1)", "p VALUES (1, 1)", "t (id, b, p, n) VALUES (1, 2, 1, 3)")
+    ]
+    walk(
+        workshop,
+        urls[author],
+        [*urls.values()],
+        [NAMED, renamed, changed],
+        options={1: {"rename_tables": ["a:new_a", "i:new_i", "t:new_t"]}},
+        rows=inserts,
+    )
+    for url in urls.values():
+        assert rows(url, "SELECT id, b, p, c, n FROM new_t") == [(1, 2, 1, 4, 3)]
+    (sql,) = rows(urls["sqlite"], "SELECT sql FROM sqlite_master WHERE name = 'new_t'")
+    assert "pk_new_t" in sql[0]

@@ -126,6 +126,25 @@ PARTS["actions"] = tuple(
     )
 )
 
+# SQLite makes a new table anew for its constraints: its computed columns and indexes stay.
+COMPUTED = 'sa.Column("g", sa.BigInteger, sa.Computed("n * {}", persisted=True)), '
+CHECKED = 'check("n > {}").ddl_if(dialect=("sqlite", "mysql", "mariadb"))'
+UNIQUE = 'sa.UniqueConstraint("g", name="uq_g").ddl_if(dialect=SQLITE)'
+UPPER = 'sa.Index("ix_upper", sa.text("upper(s)")).ddl_if(dialect=("sqlite", "postgresql")), '
+OTHER = """check("s <> 'q'", "other").ddl_if(dialect=("sqlite", "postgresql")), """
+PARTS["computed"] = (
+    COMPUTED.format(2) + CHECKED.format(0),
+    "",
+    COMPUTED.format(3) + CHECKED.format(1) + ", " + UNIQUE,
+    COMPUTED.format(4) + UNIQUE,
+)
+PARTS["expressions"] = (
+    UPPER + OTHER,
+    UPPER + COMPUTED.format(2),
+    UPPER + OTHER + COMPUTED.format(3) + CHECKED.format(0),
+    OTHER + CHECKED.format(1),
+)
+
 # The words of "each" on one database are no others' words for this one.
 PARTS["alike"] = (*('sa.CheckConstraint("n > 0")',) * 2, "", 'sa.CheckConstraint("n > 0")')
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 
 from apps import Workshop
-from journeys import goes_and_comes
+from journeys import goes_and_comes, walk
 from runs import engine_of, execute, rows
 
 HEAD = """
@@ -260,6 +260,20 @@ def test_a_key_changes_with_all_that_points_at_it(
 
 
 #: What scripts say of a type, that were written by hand or by plain Alembic, and what models do.
+WIDER_KEY = """
+sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("b", sa.Integer, {}), sa.Column("w", sa.DateTime({})))
+"""
+
+
+def test_a_primary_key_changes_beside_a_type_of_others(
+    workshop: Workshop, sqlite_url: str, postgresql_url: str, mariadb_url: str
+) -> None:
+    narrow = HEAD + WIDER_KEY.format("nullable=False", "timezone=True")
+    wide = HEAD + WIDER_KEY.format("primary_key=True, autoincrement=False", "")
+    walk(workshop, sqlite_url, [sqlite_url, postgresql_url, mariadb_url], [narrow, wide])
+
+
 EQUAL = """
 sa.VARCHAR(20) | sa.String(20)
 sa.VARCHAR(length=20) | sa.Unicode(20)

@@ -129,6 +129,9 @@ class Completion:
         named = NamedTypes(self.owned, self.reflection, self.found, self.context)
         types = named.operations(self.upgrade)
         self.upgrade.ops[:] = [TableChanges.of(one) for one in self.upgrade.ops]
+        for change in self.table_changes:
+            if (table := self.models.get(self.owned.key_of(change))) is not None:
+                change.computed = computed_columns(table)
         changes = [one for one in types if isinstance(one, EnumChange)]
         self.compare_tables(named, changes)
         beside = SchemaObjects(self.owned, self.reflection)
@@ -217,7 +220,10 @@ class Completion:
         followers = self.table_changes
         for op, key in self.new_tables:
             if key in self.models:
-                self.keep(self.conditional.take_out(op, self.models[key], followers))
+                constraints, indexes = self.conditional.take_out(op, self.models[key], followers)
+                place = self.upgrade.ops.index(op) + 1
+                self.upgrade.ops[place:place] = [constraints] if constraints.ops else []
+                self.keep(indexes)
 
     def leave_to_servers(self) -> None:
         """Let tables that go come back as the models had them, on MariaDB."""
@@ -272,16 +278,15 @@ class Completion:
 
     def indexes_aside(self) -> Iterator[ScriptOp]:
         """Yield what gives numbered columns an index while the primary keys of tables change."""
-        for op in self.table_changes:
-            if not any(isinstance(one, KeyChange) for one in op.ops):
-                continue
-            key = self.owned.key_of(op)
-            there = self.inspector.get_columns(op.table_name, schema=op.schema)
+        changes = [op for op in self.table_changes if any(isinstance(o, KeyChange) for o in op.ops)]
+        for key in dict.fromkeys(map(self.owned.key_of, changes)):
+            schema, name = key
+            there = self.inspector.get_columns(name, schema=schema)
             numbered = {one["name"] for one in there if one.get("autoincrement") is True}
             if (model := self.models[key].autoincrement_column) is not None:
                 numbered.add(model.name)
             if self.database == "sqlite":
-                found = self.inspector.get_pk_constraint(op.table_name, schema=op.schema)
+                found = self.inspector.get_pk_constraint(name, schema=schema)
                 numbered.update(found["constrained_columns"][:1])
             kept = {one["name"] for one in there} & {*self.models[key].columns.keys()}
             yield from (index_aside(key, name) for name in sorted(numbered & kept))
@@ -460,9 +465,11 @@ class Completion:
     def changes_of(self, table: Table) -> TableChanges:
         """Return the changes of a table that were found so far."""
         key = self.owned.key_of(table)
-        parts = self.parts_of(key) or [TableChanges(table.name, [], schema=key[0])]
-        parts[0].computed = computed_columns(table)
-        return parts[0]
+        if parts := self.parts_of(key):
+            return parts[0]
+        changes = TableChanges(table.name, [], schema=key[0])
+        changes.computed = computed_columns(table)
+        return changes
 
     def parts_of(self, key: Key) -> list[TableChanges]:
         """Return the parts in which the changes of a table stand by now."""

@@ -257,11 +257,11 @@ def indexes_of(operations: Iterable[Operation]) -> frozenset[str]:
     )
 
 
-def uniques_of(operations: Iterable[Operation]) -> frozenset[str]:
-    """Return the names of the UNIQUE constraints that the operations of scripts create."""
+def constraint_names(operations: Iterable[Operation], creation: str) -> frozenset[str]:
+    """Return the names of the constraints that scripts create with tables, or by an operation."""
     found: set[object] = set()
     for call, name, _, _ in operations:
-        if name == "create_unique_constraint":
+        if name == creation:
             found.add(call.value(0, "constraint_name", "name"))
         elif name == "create_table":
             parts = [Call(one, call.names) for one in call.args if isinstance(one, ast.Call)]

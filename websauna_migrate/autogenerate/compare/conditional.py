@@ -44,7 +44,7 @@ from websauna_migrate.autogenerate.operations.part_options import (
     options_of,
 )
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark
-from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges, computed_columns
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.models.model_sql import final_name
@@ -120,10 +120,12 @@ class ConditionalParts:
 
     def take_out(
         self, op: ops.CreateTableOp, table: Table, followers: Sequence[TableChanges]
-    ) -> TableChanges:
+    ) -> tuple[TableChanges, TableChanges]:
         """Take such parts out of a new table, and return what creates them behind it.
 
         :param followers: what creates the indexes of new tables
+        :returns: the changes that create its constraints, and its indexes: SQLite makes the table
+            anew for the former
         """
         items = [one for one in items_of(table) if self.is_partial(one)]
         names = {str(one.name) for one in items if isinstance(one, Index)}
@@ -135,12 +137,14 @@ class ConditionalParts:
                 changes.ops[:] = [
                     one for one in changes.ops if getattr(one, "index_name", None) not in names
                 ]
-        behind = TableChanges(op.table_name, [], schema=op.schema)
+        constraints, indexes = (TableChanges(op.table_name, [], schema=op.schema) for _ in "ab")
+        constraints.computed = computed_columns(table)
         for item in sorted(items, key=lambda one: str(one.name)):
             databases = [one for one in self.databases if self.is_on(item, one)]
             if databases and passes_filters(self.context, item, None):
+                behind = indexes if isinstance(item, Index) else constraints
                 behind.ops.append(self.creation(table, item, databases))
-        return behind
+        return constraints, indexes
 
     # Tables that are there
 

@@ -29,8 +29,8 @@ from websauna_migrate.autogenerate.operations.table_changes import TableChanges,
 from websauna_migrate.autogenerate.package_objects import (
     Key,
     PackageObjects,
+    constraint_names,
     indexes_of,
-    uniques_of,
 )
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
@@ -196,7 +196,7 @@ def as_constraint(
     ):
         return None
     assert index.table is not None
-    named = final_names(uniques_of(written), connection)
+    named = final_names(constraint_names(written, "create_unique_constraint"), connection)
     of_server = is_numbered(name, columns[0]) or name not in named
     given = None if of_server else conv(name)
     return ops.CreateUniqueConstraintOp(

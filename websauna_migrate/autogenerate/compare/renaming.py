@@ -21,13 +21,16 @@ from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import (
     ScriptOp,
     branches,
-    on_dialect,
     rendered,
     single,
 )
-from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
+from websauna_migrate.autogenerate.operations.server_statements import (
+    KeyChange,
+    qualified,
+    statements,
+)
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, computed_columns
-from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects, constraint_names
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.renames import (
     NO_RENAMES,
@@ -142,6 +145,7 @@ class Renaming:
         columns = self.plain.columns_of(schema, name)
         words.update(columns)
         wanted = names_of(self.models[key], self.reflection.connection)
+        indexes = {str(index.name) for index in self.models[key].indexes}
         keys: set[str] = set()
         mysql = self.reflection.connection.dialect.name in ("mysql", "mariadb")
         for kind in (
@@ -157,6 +161,8 @@ class Renaming:
                 continue
             for one in [facts] if isinstance(facts, dict) else facts:
                 old = one.get("name")
+                if old is None and kind == "pk_constraint":
+                    old = self.written_key(key, words)
                 new = substituted(str(old), words) if old else None
                 if new not in wanted and old and str(old).startswith(f"{old_table}_"):
                     # The server makes a name of those of table and columns.
@@ -168,8 +174,21 @@ class Renaming:
                     if kind == "indexes" and (one.get("duplicates_constraint") or old in keys):
                         # It goes and comes with its constraint.
                         continue
+                    if one.get("duplicates_index") and new in indexes:
+                        # MariaDB tells of it as of a constraint too.
+                        continue
                     keys.add(str(old))
                     yield kind, str(old), new, one
+
+    def written_key(self, key: Key, words: Mapping[str, str]) -> str | None:
+        """Return the name that scripts gave to a table's primary key, which not all databases have.
+
+        :param words: what is renamed
+        """
+        name = final_name(self.models[key].primary_key, self.reflection.connection)
+        old = substituted(name or "", {new: old for old, new in words.items()})
+        written = self.owned.older_operations(None)
+        return old if old in constraint_names(written, "create_primary_key") else None
 
     def operations(self, upgrade: ops.UpgradeOps) -> list[ScriptOp]:
         """Return what makes the renames, tables first.
@@ -392,7 +411,12 @@ def rename_lines(
     )
     cases = {"postgresql": [f"{prefix}execute({statement!r})"]}
     if kind == "pk_constraint":
-        return on_dialect(context, "postgresql", cases["postgresql"])
+        # MariaDB calls each PRIMARY, and SQLite has no name beside AUTOINCREMENT.
+        without = [
+            "mysql",
+            *(["sqlite"] if table.dialect_options["sqlite"]["autoincrement"] else []),
+        ]
+        databases = [one for one in databases if one not in without]
     if kind in ("indexes", "unique_constraints"):
         on_mariadb = (
             f"ALTER TABLE {quoted_key((schema, name))} RENAME INDEX {quoted(old)} TO {quoted(new)}"
@@ -419,6 +443,8 @@ def made_anew(
 
 def addition(table: Table, kind: str, facts: ReflectedItem) -> ops.MigrateOperation:
     """Return the operation that adds a constraint or index that SQLAlchemy reflected."""
+    if kind == "pk_constraint":
+        return KeyChange(table, facts["name"], tuple(facts["constrained_columns"]), added=True)
     if kind != "indexes":
         return constraint_addition(READINGS[kind], facts, table)
     parts = facts.get("expressions") or [f'"{name}"' for name in facts["column_names"]]

@@ -88,6 +88,7 @@ def with_table(changes: Iterable[TableChanges], *, silent: bool) -> list[WithTab
     found = []
     for op in changes:
         one = WithTable(op.table_name, op.ops, schema=op.schema)
+        one.computed = op.computed
         one.silent = silent
         found.append(one)
     return found
@@ -218,12 +219,9 @@ def split_early_and_late(
                 inner, key_of(op), names
             )
             groups[0 if early else 2 if far else 1].append(inner)
-        for stage, inner_ops in zip((-1, 0, 1), groups, strict=True):
-            if inner_ops:
-                part = part_of(op, in_rank(inner_ops))
+        for stage, part in zip((-1, 0, 1), in_parts(op, map(in_rank, groups)), strict=True):
+            if part.ops:
                 part.stage = stage
-                if stage < 0:
-                    part.computed = [*computed_before(op)]
                 (first, middle, last)[stage + 1].append(part)
     return first, middle, last
 
@@ -239,7 +237,7 @@ def statements_apart(op: ops.MigrateOperation) -> Iterator[ops.MigrateOperation]
         for one in op.ops:
             stages[(2 if one.added else 0) if isinstance(one, ServerConstraint) else 1].append(one)
         if stages[1]:
-            yield from (part_of(op, inner) for inner in stages if inner)
+            yield from in_parts(op, filter(None, stages))
             return
     yield op
 
@@ -265,10 +263,27 @@ def apart_by_database(op: ops.MigrateOperation) -> Iterator[ops.MigrateOperation
     if not isinstance(op, TableChanges) or not any(getattr(one, "only", ()) for one in op.ops):
         yield op
         return
-    for only, inner in groupby(op.ops, lambda one: getattr(one, "only", ())):
-        part = part_of(op, [*inner])
-        part.databases = only
+    stretches = groupby(op.ops, lambda one: getattr(one, "only", ()))
+    for part in in_parts(op, ([*inner] for _, inner in stretches)):
+        part.databases = getattr(part.ops[0], "only", ())
         yield part
+
+
+def in_parts(
+    changes: TableChanges, groups: Iterable[list[ops.MigrateOperation]]
+) -> list[TableChanges]:
+    """Return a table's changes in parts, each with the computed columns that are there behind it.
+
+    :param groups: the changes of each part, in order
+    """
+    parts: list[TableChanges] = []
+    computed = changes.computed
+    for inner in reversed([*groups]):
+        part = part_of(changes, inner)
+        part.computed = computed
+        computed = [*computed_before(part)]
+        parts.insert(0, part)
+    return parts
 
 
 def part_of(changes: TableChanges, inner: list[ops.MigrateOperation]) -> TableChanges:
