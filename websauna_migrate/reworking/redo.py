@@ -63,7 +63,7 @@ def redo(
             found = revise(
                 message or revision.message,
                 autogenerate=True,
-                # The others stay open: nobody was asked.
+                # The others stay open: the questions were not asked.
                 ask=lambda asked: asked.option in renamed or None,
                 **arguments,
             )

@@ -287,17 +287,8 @@ class Aftermath:
                 f"script say the one that it has here ({SHOWN_BY[self.server.kind]} "
                 "shows it), and give the MetaData a naming convention for those to come."
             )
-        gone = NO_TABLE.fullmatch(str(getattr(exc, "orig", exc)))
-        if gone is not None and self.server.kind == "sqlite":
-            temporary = f"{TEMPORARY}{gone[1]}"
-            with connect(self.access.make_engine()) as connection:
-                if temporary in list_tables(connection, None):
-                    return (
-                        f' An earlier batch that was cut off left "{temporary}" in its place, as '
-                        f'changed and with its rows: ALTER TABLE "{temporary}" RENAME TO '
-                        f'"{gone[1]}", and run the command again. Its indexes and triggers are '
-                        "lost: ws-alembic drift"
-                    )
+        if lost := self.lost_by_batch(exc):
+            return lost
         if (
             step.direction == "upgrade"
             and says_already_there(exc, self.server.kind)
@@ -335,6 +326,21 @@ class Aftermath:
                     f" An earlier attempt at this step did that already ({kind}, line {one.line}): "
                     "let the script look first whether it is there."
                 )
+        return ""
+
+    def lost_by_batch(self, exc: BaseException) -> str:
+        """Return what to do about a table that a batch of SQLite left under another name."""
+        gone = NO_TABLE.fullmatch(str(getattr(exc, "orig", exc)))
+        if gone is not None and self.server.kind == "sqlite":
+            temporary = f"{TEMPORARY}{gone[1]}"
+            with connect(self.access.make_engine()) as connection:
+                if temporary in list_tables(connection, None):
+                    return (
+                        f' An earlier batch that was cut off left "{temporary}" in its place, as '
+                        f'changed and with its rows: ALTER TABLE "{temporary}" RENAME TO '
+                        f'"{gone[1]}", and run the command again. Its indexes and triggers are '
+                        "lost: ws-alembic drift"
+                    )
         return ""
 
     def made_by_others(self, step: Step) -> str:
