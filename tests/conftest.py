@@ -14,6 +14,7 @@ import gc
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -568,3 +569,12 @@ def comparators_apart() -> Iterator[None]:
     plugins = {"alembic_utils", "alembic_postgresql_enum"}
     for name in [name for name in sys.modules if name.partition(".")[0] in plugins]:
         del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def loggers_stay() -> Iterator[None]:
+    """Let loggers work in the next test too: ``fileConfig`` under plain Alembic turns them off."""
+    yield
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("websauna_migrate") and isinstance(logger, logging.Logger):
+            logger.disabled = False

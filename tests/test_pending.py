@@ -153,7 +153,7 @@ def test_an_application_of_a_section(packages: Workshop, url: str, tmp_path: Pat
         plaster.get_loader(f"ws://{ini}", ["wsgi"]).get_wsgi_app("other")
     (command,) = re.findall(r"Run: ws-alembic (.*)", str(caught.value))
     done = packages.ws(ini, "status")
-    assert done.status == 1
+    assert done.status == 2
     packages.forget()
     assert main(shlex.split(command)) == 0
     assert plaster.get_loader(f"ws://{ini}", ["wsgi"]).get_wsgi_app("other")

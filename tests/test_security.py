@@ -196,7 +196,7 @@ def test_an_application_that_does_not_start_tells_no_password(site: Site, sqlite
         "    raise ValueError(f\"cannot use {settings['sqlalchemy.url']}\")\n"
     )
     done = site("status")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "ValueError: cannot use" in done.stderr
     assert "Zq7Xv9" not in done.stderr
     assert "Wk3" not in done.stderr
