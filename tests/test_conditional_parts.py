@@ -37,8 +37,8 @@ table("parent")
 
 KEY = 'sa.ForeignKeyConstraint(["n"], ["parent.id"], name="key")'
 
-#: What each table has, by state.
-PARTS = {
+#: What each table has, by state; no table where there is ``None``.
+PARTS: dict[str, tuple[str | None, ...]] = {
     **{
         f"{kind}_{database.lower()}": (
             f"{one}.ddl_if(dialect={database})",
@@ -145,13 +145,27 @@ PARTS["expressions"] = (
     OTHER + CHECKED.format(1),
 )
 
+# What such a table has comes back with it, where it was.
+GOES = (
+    COMPUTED.format(2)
+    + UPPER.replace("ix_upper", "ix_goes")
+    + """check("s <> 'q'").ddl_if(dialect=POSTGRESQL),
+    check("s <> 'z'", "z").ddl_if(dialect=SQLITE), sa.Index("ix_goes_n", "n").ddl_if(
+        dialect=("sqlite", "postgresql")),
+    sa.UniqueConstraint("n", name="uq_goes").ddl_if(dialect=MARIADB), sa.CheckConstraint("n > 7"),
+    sa.ForeignKeyConstraint(["n"], ["owner.id"], name="key_goes").ddl_if(dialect=POSTGRESQL)"""
+)
+PARTS["goes"] = (GOES, None, 'check("n > 3").ddl_if(dialect=MARIADB)', None)
+PARTS["owner"] = ("", None, "", None)
+
 # The words of "each" on one database are no others' words for this one.
 PARTS["alike"] = (*('sa.CheckConstraint("n > 0")',) * 2, "", 'sa.CheckConstraint("n > 0")')
 
 
 def models(state: int) -> str:
     """Return the models."""
-    tables = [f"table({name!r}, {parts[state]})" for name, parts in PARTS.items()]
+    found = {name: parts[state] for name, parts in PARTS.items()}
+    tables = [f"table({name!r}, {one})" for name, one in found.items() if one is not None]
     return HEAD + "\n".join(one.replace("{}", one.split("'")[1]) for one in tables)
 
 

@@ -224,6 +224,8 @@ class Completion:
                 place = self.upgrade.ops.index(op) + 1
                 self.upgrade.ops[place:place] = [constraints] if constraints.ops else []
                 self.keep(indexes)
+        for drop in [one for one in self.upgrade.ops if isinstance(one, ops.DropTableOp)]:
+            self.keep(self.conditional.take_out_going(drop, followers))
 
     def leave_to_servers(self) -> None:
         """Let tables that go come back as the models had them, on MariaDB."""

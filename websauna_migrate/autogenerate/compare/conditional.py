@@ -6,7 +6,7 @@ The facts tell what the author's database has of them. What the others have the 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import ClauseElement, conv
 
+from websauna_migrate.alembic_adapter.autogenerate_internals import parts_that_come_back
 from websauna_migrate.alembic_adapter.unnamed_constraints import AUTOMATIC
 from websauna_migrate.alembic_adapter.written_expressions import (
     DATABASES,
@@ -37,6 +38,7 @@ from websauna_migrate.alembic_adapter.written_expressions import (
 )
 from websauna_migrate.autogenerate.compare.by_hand import by_hand
 from websauna_migrate.autogenerate.compare.constraints import check_addition, passes_filters
+from websauna_migrate.autogenerate.operations.ordering import dropped_key
 from websauna_migrate.autogenerate.operations.part_options import (
     ACTIONS,
     option_of,
@@ -44,7 +46,11 @@ from websauna_migrate.autogenerate.operations.part_options import (
     options_of,
 )
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, mark
-from websauna_migrate.autogenerate.operations.table_changes import TableChanges, computed_columns
+from websauna_migrate.autogenerate.operations.table_changes import (
+    TableChanges,
+    computed_among,
+    computed_columns,
+)
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.models.model_sql import final_name
@@ -132,11 +138,7 @@ class ConditionalParts:
         taken = {id(one) for one in items}
         op.columns = [one for one in op.columns if id(one) not in taken]
         mark(op, apart=[one for one in items if isinstance(one, ForeignKeyConstraint)])
-        for changes in followers:
-            if (changes.schema, changes.table_name) == (op.schema, op.table_name):
-                changes.ops[:] = [
-                    one for one in changes.ops if getattr(one, "index_name", None) not in names
-                ]
+        leave_indexes(followers, op, names)
         constraints, indexes = (TableChanges(op.table_name, [], schema=op.schema) for _ in "ab")
         constraints.computed = computed_columns(table)
         for item in sorted(items, key=lambda one: str(one.name)):
@@ -145,6 +147,37 @@ class ConditionalParts:
                 behind = indexes if isinstance(item, Index) else constraints
                 behind.ops.append(self.creation(table, item, databases))
         return constraints, indexes
+
+    # Tables that go
+
+    def take_out_going(
+        self, op: ops.DropTableOp, followers: Sequence[TableChanges]
+    ) -> TableChanges:
+        """Take such parts out of a table that goes, and return what drops them before it.
+
+        They go with the table, and come back as the scripts made them.
+
+        :param followers: what drops the indexes of such tables
+        """
+        table = op.to_table()
+        changes = TableChanges(op.table_name, [], schema=op.schema)
+        items = parts_that_come_back(op)
+        changes.computed = computed_among([one for one in items if isinstance(one, Column)])
+        there = {one: self.parts(one, table) for one in self.databases}
+        known = {one: parts for one, parts in there.items() if parts is not None}
+        if len(known) < len(there):
+            return changes
+        taken = set()
+        for name in sorted(unlike([*known.values()])):
+            made = {one: part for one, parts in known.items() if (part := parts.get(name))}
+            if all(creation_of(part, table, name) for part in made.values()):
+                taken.add(name)
+                for databases in alike({one: words_of(part) for one, part in made.items()}):
+                    self.drop(changes, table, name, None, made, databases)
+        items[:] = [o for o in items if not isinstance(o, Constraint) or str(o.name) not in taken]
+        mark(op, apart=[key for one in changes.ops if (key := dropped_key(one)) is not None])
+        leave_indexes(followers, op, taken)
+        return changes
 
     # Tables that are there
 
@@ -182,12 +215,7 @@ class ConditionalParts:
         items = [one for one in items_of(table) if self.is_partial(one)]
         found = {name for one in items if (name := final_name(one, self.connection)) is not None}
         there = [parts for one in self.databases if (parts := self.parts(one, table)) is not None]
-        for name in {name for parts in there for name in parts}:
-            states = {words_of(parts.get(name)) for parts in there}
-            # One that may be there is left to the facts, and what has no name has several.
-            unsure = any(name in parts and parts[name] is None for parts in there)
-            if len(states) > 1 and not unsure and not AUTOMATIC.fullmatch(name):
-                found.add(name)
+        found.update(unlike(there))
         return found
 
     def complete(self, changes: TableChanges, table: Table) -> None:
@@ -324,6 +352,32 @@ class ConditionalParts:
 def items_of(table: Table) -> list[Item]:
     """Return the constraints and indexes of a table."""
     return [*table.constraints, *table.indexes]
+
+
+def leave_indexes(
+    followers: Sequence[TableChanges],
+    op: ops.CreateTableOp | ops.DropTableOp,
+    names: Collection[str],
+) -> None:
+    """Leave indexes of some names out of what follows a table."""
+    for changes in followers:
+        if (changes.schema, changes.table_name) == (op.schema, op.table_name):
+            changes.ops[:] = [
+                one for one in changes.ops if getattr(one, "index_name", None) not in names
+            ]
+
+
+def unlike(there: Sequence[Mapping[str, Part | None]]) -> Iterator[str]:
+    """Yield the names of what scripts made otherwise on some databases than on others.
+
+    :param there: what they made of a table, on each database
+    """
+    for name in {name for parts in there for name in parts}:
+        states = {words_of(parts.get(name)) for parts in there}
+        # One that may be there is left to the facts, and what has no name has several.
+        unsure = any(name in parts and parts[name] is None for parts in there)
+        if len(states) > 1 and not unsure and not AUTOMATIC.fullmatch(name):
+            yield name
 
 
 def alike(found: Mapping[str, object]) -> Iterator[list[str]]:

@@ -129,10 +129,15 @@ def render_table_changes(context: AutogenContext, operation: TableChanges) -> li
 
 def computed_columns(table: Table) -> ComputedColumns:
     """Return the computed columns of a table."""
-    names = [None, *(column.name for column in table.columns)]
+    return computed_among([*table.columns])
+
+
+def computed_among(columns: Sequence[Column[Any]]) -> ComputedColumns:
+    """Return the computed ones of a table's columns."""
+    names = [None, *(column.name for column in columns)]
     return [
         (column, before)
-        for column, before in zip(table.columns, names, strict=False)
+        for column, before in zip(columns, names, strict=False)
         if isinstance(column.server_default, Computed)
     ]
 
