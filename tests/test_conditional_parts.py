@@ -119,6 +119,18 @@ PARTS["actions"] = tuple(
     )
 )
 
+# CHECKs that types bring are where the database has no such type.
+CHECKED = 'sa.Column("c", sa.Enum("a", "b", name="as_{}", create_constraint=True))'
+TRUE = 'sa.Column("c", sa.Boolean(create_constraint=True, name="{}"))'
+PARTS["enum_goes"] = (CHECKED, "", CHECKED, 'sa.Column("c", sa.String(9))')
+PARTS["enum_stays"] = (
+    CHECKED,
+    CHECKED.replace(", create_constraint=True", ""),
+    CHECKED,
+    CHECKED.replace("create", "native_enum=False, create"),
+)
+PARTS["truth"] = (TRUE, "", TRUE, 'sa.Column("c", sa.Boolean)')
+
 # The words of "each" on one database are no others' words for this one.
 PARTS["alike"] = (*('sa.CheckConstraint("n > 0")',) * 2, "", 'sa.CheckConstraint("n > 0")')
 
@@ -138,6 +150,22 @@ def test_each_database_gets_what_create_all_gives_it(
     written = walk(workshop, urls[author], [*urls.values()], states)
     assert [made.warnings for made in written] == [()] * len(states)
     assert workshop.service(urls[author]).revision("nothing", autogenerate=True) == ()
+
+
+CHECKED_BOOLEANS = """
+table("{}", sa.Column("c", sa.Boolean({}create_constraint=True)))
+table("unnamed", sa.Column("c", sa.Boolean({}create_constraint=True)))
+"""
+
+
+def test_the_check_of_a_boolean_goes_where_it_is(
+    workshop: Workshop, request: pytest.FixtureRequest
+) -> None:
+    urls = {one: request.getfixturevalue(f"{one}_url") for one in DATABASES}
+    states = [HEAD + CHECKED_BOOLEANS.format("named", 'name="ck", ', "")]
+    states.append(HEAD + 'table("renamed")\ntable("unnamed")')
+    renames = {1: {"rename_tables": ["named:renamed"]}}
+    walk(workshop, urls["sqlite"], [*urls.values()], states, options=renames)
 
 
 EXCLUDED = """

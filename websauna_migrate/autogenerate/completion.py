@@ -197,7 +197,6 @@ class Completion:
         self.add_unseen(named)
         for table in self.existing_tables.values():
             self.free_keys(table)
-            self.free_checks(table)
         if self.database == "sqlite":
             self.complete_new_tables()
 
@@ -214,6 +213,7 @@ class Completion:
             changes = self.changes_of(table)
             self.conditional.complete(changes, table)
             self.keep(changes)
+            self.free_checks(table)
         followers = self.table_changes
         for op, key in self.new_tables:
             if key in self.models:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy.types import TypeEngine
 
@@ -25,7 +25,7 @@ from websauna_migrate.revision_scripts.written_spellings import (
     default_in,
     expression,
 )
-from websauna_migrate.revision_scripts.written_types import type_in
+from websauna_migrate.revision_scripts.written_types import checked_type, type_in
 
 #: Schema and table, what it is, and the name of a column, constraint or index.
 Place = tuple[str | None, str, str, str]
@@ -57,10 +57,15 @@ class Part(NamedTuple):
     kind: str
     call: Call
     said: list[ast.expr]
+    #: The column whose type brings it.
+    column: str = ""
 
 
 #: By table and name; ``None`` for one that may be there or not.
 Parts = dict[Key, dict[str, Part | None]]
+
+#: Returns the CHECKs that the type of a column brings on a database, as texts by name, "" for none.
+ChecksOf: TypeAlias = Callable[[Key, str, TypeEngine[object]], Iterable[tuple[str, str]]]
 
 
 class WrittenSchema:
@@ -74,6 +79,7 @@ class WrittenSchema:
         self,
         dialects: Collection[str] | None = None,
         normal: Callable[[str | None], str | None] = lambda schema: schema,
+        checks_of: ChecksOf | None = None,
     ) -> None:
         """Have read nothing yet.
 
@@ -81,14 +87,16 @@ class WrittenSchema:
             one: what runs surely there counts, and what may run is forgotten. By default what runs
             on some databases alone counts as if it did on all of them.
         :param normal: returns a schema, ``None`` for the default one
+        :param checks_of: by default what types bring is not known
         """
         self.dialects = dialects
         self.normal = normal
+        self.checks_of = checks_of
         self.types: Types = {}
         self.expressions: dict[Place, Written] = {}
         self._parts: Parts = {}
         self._is_whole = True
-        #: Tables with types that bring CHECKs, whose names are not said.
+        #: Tables with types that bring CHECKs, of which nothing more is known.
         self._checked: set[Key] = set()
 
     def read(
@@ -182,7 +190,7 @@ class WrittenSchema:
         if not known:
             for table in {key[1], str(new)}:
                 self.types.pop((self.normal(key[0]), table), None)
-        if brings_check(call):
+        if brings_check(call) and name not in ("create_table", "add_column"):
             self._checked.add(key)
         rest = call.args if batch[1] is not None else call.args[1:]
         if name in ("create_table", "drop_table"):
@@ -193,6 +201,11 @@ class WrittenSchema:
             for part in rest:
                 if isinstance(part, ast.Call):
                     self._note_item(key, Call(part, call.names), known)
+                    self._note_type_checks(key, Call(part, call.names), known)
+        elif name == "drop_column" and rest:
+            column, parts = call.names.literal(rest[0]), self._parts.get(key, {})
+            for one in [one for one, it in parts.items() if it and it.column == column]:
+                del parts[one]
         elif name == "alter_column" and rest:
             self._note_change(key, call, call.names.literal(rest[0]), known)
 
@@ -216,6 +229,22 @@ class WrittenSchema:
             self._parts.setdefault(key, {})[name] = Part(KINDS[kind], item, item.args)
             if kind == "CheckConstraint":
                 self._keep((*key, "constraint", name), expression(item.get(0), item.names))
+
+    def _note_type_checks(self, key: Key, item: Call, known: bool) -> None:
+        """Note the CHECKs that the type of a column brings with it."""
+        name, node = item.value(0, "name"), item.get(1, "type_")
+        if node is None or not brings_check(item):
+            return
+        type_ = checked_type(node, item.names)
+        if self.checks_of is None or type_ is None or not isinstance(name, str):
+            self._checked.add(key)
+            return
+        for given, text in self.checks_of(key, name, type_):
+            if given:
+                check = ast.Call(ast.Name("CheckConstraint"), [ast.Constant(text)], [])
+                call = Call(check, item.names)
+                made = Part("check", call, call.args, column=name)
+                self._parts.setdefault(key, {})[given] = made if known else None
 
     def _note_change(self, key: Key, call: Call, column: object, known: bool) -> None:
         """Note the change of a column."""
@@ -277,7 +306,7 @@ def rename_column(found: dict[Place, Written], key: Key, old: str, new: str) -> 
 
 def brings_check(call: Call) -> bool:
     """Tell whether the type of a column that an operation has brings a CHECK."""
-    columns = [one for one in call.args if isinstance(one, ast.Call)]
+    columns = [call.node, *(one for one in call.args if isinstance(one, ast.Call))]
     types = [*(one.args[1] for one in columns if len(one.args) > 1), call.keywords.get("type_")]
     return any(
         isinstance(one, ast.keyword) and one.arg == "create_constraint"

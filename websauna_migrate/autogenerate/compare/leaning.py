@@ -280,7 +280,11 @@ def freed_checks(
     if not retyped:
         return
     assert context.connection is not None
-    there = {str(getattr(op, "constraint_name", "")) for op in changes.ops}
+    there = {
+        str(getattr(op, "constraint_name", ""))
+        for op in changes.ops
+        if "postgresql" in (getattr(op, "only", ()) or ONLY)
+    }
     columns = [str(column.name) for column in table.columns]
     found = []
     for model in applicable_checks(table, context.connection):
