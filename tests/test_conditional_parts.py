@@ -168,6 +168,47 @@ def test_the_check_of_a_boolean_goes_where_it_is(
     walk(workshop, urls["sqlite"], [*urls.values()], states, options=renames)
 
 
+#: What each table has besides a column that is renamed from the first to the second state.
+BEHIND_RENAMES = {
+    "comes": ("", 'check("{m} > 0").ddl_if(dialect=MARIADB)', ""),
+    "changes": tuple(f'check("{{m}} > {one}").ddl_if(dialect=MARIADB)' for one in (0, 1, 1)),
+    "goes": ('check("{m} > 0").ddl_if(dialect=MARIADB)', "", ""),
+    "kept": ('check("{m} > 0").ddl_if(dialect=MARIADB)',) * 2 + ("",),
+    "indexed": (
+        'sa.Index("i", "{m}").ddl_if(dialect=SQLITE)',
+        'sa.Index("i", "{m}", "n").ddl_if(dialect=SQLITE)',
+        'sa.Index("i", "{m}", "n", sqlite_where=sa.text("{m} > 0")).ddl_if(dialect=SQLITE)',
+    ),
+    "where": (
+        'sa.Index("w", "n", sqlite_where=sa.column("{m}") > 0).ddl_if(dialect=SQLITE)',
+        'sa.Index("w", "n", sqlite_where=sa.column("{m}") > 0).ddl_if(dialect=SQLITE)',
+        "",
+    ),
+    "unique": (
+        'sa.UniqueConstraint("{m}", "s", name="u").ddl_if(dialect=MARIADB)',
+        "",
+        'sa.UniqueConstraint("{m}", name="u").ddl_if(dialect=MARIADB)',
+    ),
+}
+
+
+@pytest.mark.parametrize("author", ["postgresql", "sqlite"])
+def test_parts_of_other_databases_are_known_behind_the_rename_of_a_column(
+    workshop: Workshop, request: pytest.FixtureRequest, author: str
+) -> None:
+    urls = {one: request.getfixturevalue(f"{one}_url") for one in DATABASES}
+    states = [
+        HEAD
+        + "\n".join(
+            f"table({table!r}, sa.Column({column!r}, sa.Integer), {parts[state]})"
+            for table, parts in BEHIND_RENAMES.items()
+        ).replace("{m}", column)
+        for state, column in enumerate(("m", "m2", "m2"))
+    ]
+    renames = {1: {"rename_columns": [f"{table}.m:m2" for table in BEHIND_RENAMES]}}
+    walk(workshop, urls[author], [*urls.values()], states, options=renames)
+
+
 EXCLUDED = """
 table("t"{})
 """

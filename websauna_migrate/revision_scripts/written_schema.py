@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from copy import deepcopy
 from typing import NamedTuple, TypeAlias
 
 from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.facts.brackets import renamed_in
 from websauna_migrate.planning.accesses import Key
-from websauna_migrate.revision_scripts.script_names import Call
+from websauna_migrate.revision_scripts.script_names import Call, Names
 from websauna_migrate.revision_scripts.written_operations import (
     CHANGES,
     Operation,
@@ -251,7 +252,11 @@ class WrittenSchema:
         new = call.value(None, "new_column_name")
         if new is not None:
             # They may be on it.
-            self._parts[key] = dict.fromkeys(self._parts.get(key, ()))
+            columns = {str(column): str(new)}
+            self._parts[key] = {
+                name: renamed_part(one, key[1], columns)
+                for name, one in self._parts.get(key, {}).items()
+            }
         if not isinstance(column, str):
             return
         if known and "type_" in call.keywords:
@@ -302,6 +307,82 @@ def rename_column(found: dict[Place, Written], key: Key, old: str, new: str) -> 
         if isinstance(value, Mapping):
             value = {dialect: renamed_in(sql, {old: new}) for dialect, sql in value.items()}
         found[(*key, "column", new) if place[2:] == ("column", old) else place] = value
+
+
+def renamed_part(part: Part | None, table: str, columns: Mapping[str, str]) -> Part | None:
+    """Return a part of a table whose columns have new names; ``None`` if that is not sure.
+
+    :param columns: the new names by the old ones
+    """
+    if part is None:
+        return None
+    renamer = PartRenamer(part.call.names, columns, in_text=part.kind == "check")
+    said = deepcopy(part.said)
+    if part.kind == "foreignkey":
+        # The columns of the other table keep their names, which may be this one.
+        local = 0 if len(said) == 2 else 1
+        targets = {one.value for one in ast.walk(ast.List(said)) if isinstance(one, ast.Constant)}
+        if any(str(one).partition(".")[0] == table for one in targets):
+            return None
+        said[local : local + 1] = [renamer.visit(one) for one in said[local : local + 1]]
+    else:
+        said = [renamer.visit(one) for one in said]
+    keywords = [renamer.option(one) for one in deepcopy(part.call.node.keywords)]
+    if not renamer.is_sure or part.kind == "exclude":
+        return None
+    node = ast.Call(part.call.node.func, part.call.node.args, keywords)
+    column = columns.get(part.column, part.column)
+    return Part(part.kind, Call(node, part.call.names), said, column)
+
+
+class PartRenamer(ast.NodeTransformer):
+    """Gives the columns in what a script says of a part of a table new names.
+
+    :ivar is_sure: whether all of it is literal
+    """
+
+    def __init__(self, names: Names, columns: Mapping[str, str], *, in_text: bool) -> None:
+        """Keep the new names.
+
+        :param in_text: whether what is said is SQL, and no column's name
+        """
+        self.names = names
+        self.columns = columns
+        self.in_text = in_text
+        self.is_sure = True
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        """Rename in a string."""
+        if isinstance(node.value, str):
+            text = renamed_in(node.value, self.columns)
+            node.value = text if self.in_text else self.columns.get(node.value, node.value)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        """Rename in the arguments of a call: SQL, unless it makes a column."""
+        before = self.in_text
+        self.in_text = (self.names.dotted(node.func) or "") != "sqlalchemy.column"
+        self.generic_visit(node)
+        self.in_text = before
+        return node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.Compare:
+        """Leave a question for the database alone."""
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        """Note what is no name of SQLAlchemy's or Alembic's."""
+        self.is_sure = self.is_sure and self.names.dotted(node) is not None
+        return node
+
+    def option(self, keyword: ast.keyword) -> ast.keyword:
+        """Rename in an option: conditions, and the columns in lists and mappings."""
+        before = self.in_text
+        self.in_text = str(keyword.arg).endswith("_where")
+        if self.in_text or isinstance(keyword.value, (ast.List, ast.Dict)):
+            keyword.value = self.visit(keyword.value)
+        self.in_text = before
+        return keyword
 
 
 def brings_check(call: Call) -> bool:

@@ -50,7 +50,7 @@ from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.models.model_sql import final_name
 from websauna_migrate.models.sqlalchemy_internals import has_condition, is_created, is_type_bound
 from websauna_migrate.revision_scripts.script_names import UNKNOWN
-from websauna_migrate.revision_scripts.written_schema import Part, Parts, brings_check
+from websauna_migrate.revision_scripts.written_schema import Part, Parts, brings_check, renamed_part
 from websauna_migrate.revision_scripts.written_spellings import chosen
 
 Item: TypeAlias = Constraint | Index
@@ -191,12 +191,19 @@ class ConditionalParts:
         """Return what the scripts made of a table; ``None`` if that is not known."""
         written = self.written[database]
         schema, name = self.owned.key_of(table)
-        if written is None or self.renames.columns_of(schema, name):
+        if written is None:
             return None
+        columns = self.renames.columns_of(schema, name)
         old = self.renames.old_table(schema, name)
         found: dict[str, Part | None] = {}
         for key in self.owned.forms(schema, old):
             found.update(written.get(key, {}))
+        if columns:
+            found = {one: renamed_part(part, old, columns) for one, part in found.items()}
+        for one, new in self.renames.constraints.get((schema, name), {}).items():
+            # The script renames it, where it is.
+            if one != new and found.pop(one, None) is not None:
+                found[new] = None
         return found
 
     def complete_part(
