@@ -158,6 +158,18 @@ GOES = (
 PARTS["goes"] = (GOES, None, 'check("n > 3").ddl_if(dialect=MARIADB)', None)
 PARTS["owner"] = ("", None, "", None)
 
+# CHECKs that types bring are where the database has no such type.
+TYPED = 'sa.Column("c", sa.Enum("a", "b", name="as_{}", create_constraint=True))'
+TRUE = 'sa.Column("c", sa.Boolean(create_constraint=True, name="{}"))'
+PARTS["enum_goes"] = (TYPED, "", TYPED, 'sa.Column("c", sa.String(9))')
+PARTS["enum_stays"] = (
+    TYPED,
+    TYPED.replace(", create_constraint=True", ""),
+    TYPED,
+    TYPED.replace("create", "native_enum=False, create"),
+)
+PARTS["truth"] = (TRUE, "", TRUE, 'sa.Column("c", sa.Boolean)')
+
 # The words of "each" on one database are no others' words for this one.
 PARTS["alike"] = (*('sa.CheckConstraint("n > 0")',) * 2, "", 'sa.CheckConstraint("n > 0")')
 
@@ -180,6 +192,63 @@ def test_each_database_gets_what_create_all_gives_it(
     sequences = rows(urls["postgresql"], "SELECT relname FROM pg_class WHERE relkind = 'S'")
     assert not [name for (name,) in sequences if "alembic_tmp" in name]
     assert workshop.service(urls[author]).revision("nothing", autogenerate=True) == ()
+
+
+CHECKED_BOOLEANS = """
+table("{}", sa.Column("c", sa.Boolean({}create_constraint=True)))
+table("unnamed", sa.Column("c", sa.Boolean({}create_constraint=True)))
+"""
+
+
+def test_the_check_of_a_boolean_goes_where_it_is(
+    workshop: Workshop, request: pytest.FixtureRequest
+) -> None:
+    urls = {one: request.getfixturevalue(f"{one}_url") for one in DATABASES}
+    states = [HEAD + CHECKED_BOOLEANS.format("named", 'name="ck", ', "")]
+    states.append(HEAD + 'table("renamed")\ntable("unnamed")')
+    renames = {1: {"rename_tables": ["named:renamed"]}}
+    walk(workshop, urls["sqlite"], [*urls.values()], states, options=renames)
+
+
+#: What each table has besides a column that is renamed from the first to the second state.
+BEHIND_RENAMES = {
+    "comes": ("", 'check("{m} > 0").ddl_if(dialect=MARIADB)', ""),
+    "changes": tuple(f'check("{{m}} > {one}").ddl_if(dialect=MARIADB)' for one in (0, 1, 1)),
+    "goes": ('check("{m} > 0").ddl_if(dialect=MARIADB)', "", ""),
+    "kept": ('check("{m} > 0").ddl_if(dialect=MARIADB)',) * 2 + ("",),
+    "indexed": (
+        'sa.Index("i", "{m}").ddl_if(dialect=SQLITE)',
+        'sa.Index("i", "{m}", "n").ddl_if(dialect=SQLITE)',
+        'sa.Index("i", "{m}", "n", sqlite_where=sa.text("{m} > 0")).ddl_if(dialect=SQLITE)',
+    ),
+    "where": (
+        'sa.Index("w", "n", sqlite_where=sa.column("{m}") > 0).ddl_if(dialect=SQLITE)',
+        'sa.Index("w", "n", sqlite_where=sa.column("{m}") > 0).ddl_if(dialect=SQLITE)',
+        "",
+    ),
+    "unique": (
+        'sa.UniqueConstraint("{m}", "s", name="u").ddl_if(dialect=MARIADB)',
+        "",
+        'sa.UniqueConstraint("{m}", name="u").ddl_if(dialect=MARIADB)',
+    ),
+}
+
+
+@pytest.mark.parametrize("author", ["postgresql", "sqlite"])
+def test_parts_of_other_databases_are_known_behind_the_rename_of_a_column(
+    workshop: Workshop, request: pytest.FixtureRequest, author: str
+) -> None:
+    urls = {one: request.getfixturevalue(f"{one}_url") for one in DATABASES}
+    states = [
+        HEAD
+        + "\n".join(
+            f"table({table!r}, sa.Column({column!r}, sa.Integer), {parts[state]})"
+            for table, parts in BEHIND_RENAMES.items()
+        ).replace("{m}", column)
+        for state, column in enumerate(("m", "m2", "m2"))
+    ]
+    renames = {1: {"rename_columns": [f"{table}.m:m2" for table in BEHIND_RENAMES]}}
+    walk(workshop, urls[author], [*urls.values()], states, options=renames)
 
 
 EXCLUDED = """

@@ -77,6 +77,13 @@ PARTS: dict[str, tuple[str | None, ...]] = {
         "",
         'sa.UniqueConstraint("n", "s", name="uqc", sqlite_on_conflict="FAIL")',
     ),
+    # PostgreSQL would keep casts in indexes of a column of another type.
+    "retyped": tuple(
+        f'sa.Column("m", sa.{type_}), sa.Index("ix_e", sa.text("(m + n)"))'
+        '.ddl_if(dialect=("sqlite", "postgresql")), sa.Index("ix_w", "n", '
+        'postgresql_where=sa.text("m > 0"), sqlite_where=sa.text("m > 0"))'
+        for type_ in ("Integer", "Numeric(12, 2)", "Integer", "BigInteger")
+    ),
     # It comes back with all of them.
     "goes": (
         'sa.Index("ix_n", "n", postgresql_where=sa.text("n > 0")), '

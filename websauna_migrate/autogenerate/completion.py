@@ -44,7 +44,7 @@ from websauna_migrate.autogenerate.compare.indexes import (
     with_expression_indexes,
     with_index_drops,
 )
-from websauna_migrate.autogenerate.compare.leaning import freed_checks, freed_keys
+from websauna_migrate.autogenerate.compare.leaning import freed_keys, freed_parts
 from websauna_migrate.autogenerate.compare.numbering import (
     numbering_changes,
     numbers_elsewhere,
@@ -200,7 +200,6 @@ class Completion:
         self.add_unseen(named)
         for table in self.existing_tables.values():
             self.free_keys(table)
-            self.free_checks(table)
         if self.database == "sqlite":
             self.complete_new_tables()
 
@@ -217,6 +216,7 @@ class Completion:
             changes = self.changes_of(table)
             self.conditional.complete(changes, table)
             self.keep(changes)
+            self.free_parts(table)
         followers = self.table_changes
         for op, key in self.new_tables:
             if key in self.models:
@@ -457,11 +457,11 @@ class Completion:
         ]
         self.keep(changes)
 
-    def free_checks(self, table: Table) -> None:
-        """Let a table's CHECKs go and come on PostgreSQL where types change, unseen from here."""
+    def free_parts(self, table: Table) -> None:
+        """Let CHECKs and indexes go and come on PostgreSQL where types change, unseen from here."""
         if self.database != "postgresql" and "postgresql" in written_for(self.context):
             changes = self.changes_of(table)
-            changes.ops += freed_checks(table, changes, self.context)
+            changes.ops += freed_parts(table, changes, self.context)
             self.keep(changes)
 
     def changes_of(self, table: Table) -> TableChanges:

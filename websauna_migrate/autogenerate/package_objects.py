@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy import Table
+from sqlalchemy import MetaData, Table
+from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import comparator_modules
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.alembic_adapter.written_expressions import DATABASES
+from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dialect_of
 from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.models.model_sql import type_checks
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.revision_scripts.script_names import Call
@@ -132,9 +134,24 @@ class PackageObjects:
         """
         key = (database, None if squashed is None else tuple(squashed))
         if key not in self._written:
-            schema = WrittenSchema(DATABASES.get(database))
+            schema = WrittenSchema(
+                DATABASES.get(database),
+                checks_of=partial(self.type_checks, database) if database else None,
+            )
             self._written[key] = schema.read(self.older_operations(squashed))
         return self._written[key]
+
+    def type_checks(
+        self, database: str, table: Key, column: str, type_: TypeEngine[Any]
+    ) -> Iterator[tuple[str, str]]:
+        """Yield name and text of the CHECKs that the type of a column brings on a database.
+
+        Names are made as those of the package's models are.
+        """
+        made = MetaData()
+        for one in self.tables[:1]:
+            made.naming_convention = one.metadata.naming_convention
+        yield from type_checks(table[1], column, type_, dialect_of(database), made)
 
     def types_on(self, dialects: tuple[str, ...]) -> Types:
         """Return the types that columns surely have on a database by the scripts of all packages.

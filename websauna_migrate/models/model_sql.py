@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Constraint, Index, Table
-from sqlalchemy.engine import Connection
-from sqlalchemy.sql import ClauseElement
+from collections.abc import Iterator
+from typing import Any
 
-from websauna_migrate.models.sqlalchemy_internals import is_created
+from sqlalchemy import CheckConstraint, Column, Constraint, Index, MetaData, Table
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.types import TypeEngine
+
+from websauna_migrate.models.sqlalchemy_internals import ddl_compiler, is_created
 
 
 def applicable_checks(table: Table, connection: Connection) -> list[CheckConstraint]:
@@ -37,6 +41,25 @@ def column_checks(table: Table) -> list[CheckConstraint]:
     ]
 
 
+def type_checks(
+    table: str, column: str, type_: TypeEngine[Any], dialect: Dialect, metadata: MetaData
+) -> Iterator[tuple[str, str]]:
+    """Yield name and text of the CHECKs that the type of a column brings on a database.
+
+    Those without a name have an empty one.
+
+    :param metadata: an empty one, with the conventions for names
+    """
+    compiler = ddl_compiler(dialect)
+    for check in Table(table, metadata, Column(column, type_)).constraints:
+        if isinstance(check, CheckConstraint) and is_created(check, dialect):
+            text = compiler.sql_compiler.process(
+                check.sqltext, include_table=False, literal_binds=True
+            )
+            name = isinstance(check.name, str) and compiler.preparer.format_constraint(check)
+            yield unquoted(plain(str(name or ""), dialect)), plain(text, dialect)
+
+
 def sql_text(expression: ClauseElement, connection: Connection) -> str:
     """Return an expression as a table's definition has it, with ``%`` as it is."""
     text = str(
@@ -45,7 +68,7 @@ def sql_text(expression: ClauseElement, connection: Connection) -> str:
             compile_kwargs={"literal_binds": True, "include_table": False},
         )
     )
-    return plain(text, connection)
+    return plain(text, connection.dialect)
 
 
 def final_name(constraint: Constraint | Index, connection: Connection) -> str | None:
@@ -56,12 +79,12 @@ def final_name(constraint: Constraint | Index, connection: Connection) -> str | 
     if not isinstance(constraint.name, str) or not constraint.name:
         return None
     formatted = connection.dialect.identifier_preparer.format_constraint(constraint)
-    return None if formatted is None else unquoted(plain(str(formatted), connection))
+    return None if formatted is None else unquoted(plain(str(formatted), connection.dialect))
 
 
-def plain(text: str, connection: Connection) -> str:
+def plain(text: str, dialect: Dialect) -> str:
     """Return SQL that a dialect wrote without the doubling of ``%`` that its driver asks for."""
-    doubled = connection.dialect.paramstyle in ("format", "pyformat")
+    doubled = dialect.paramstyle in ("format", "pyformat")
     return text.replace("%%", "%") if doubled else text
 
 

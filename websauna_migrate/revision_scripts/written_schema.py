@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import NamedTuple
+from copy import deepcopy
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.facts.brackets import renamed_in
 from websauna_migrate.planning.accesses import Key
-from websauna_migrate.revision_scripts.script_names import Call
+from websauna_migrate.revision_scripts.script_names import Call, Names
 from websauna_migrate.revision_scripts.written_operations import (
     CHANGES,
     Operation,
@@ -25,7 +26,7 @@ from websauna_migrate.revision_scripts.written_spellings import (
     default_in,
     expression,
 )
-from websauna_migrate.revision_scripts.written_types import type_in
+from websauna_migrate.revision_scripts.written_types import checked_type, type_in
 
 #: Schema and table, what it is, and the name of a column, constraint or index.
 Place = tuple[str | None, str, str, str]
@@ -57,10 +58,15 @@ class Part(NamedTuple):
     kind: str
     call: Call
     said: list[ast.expr]
+    #: The column whose type brings it.
+    column: str = ""
 
 
 #: By table and name; ``None`` for one that may be there or not.
 Parts = dict[Key, dict[str, Part | None]]
+
+#: Returns the CHECKs that the type of a column brings on a database, as texts by name, "" for none.
+ChecksOf: TypeAlias = Callable[[Key, str, TypeEngine[object]], Iterable[tuple[str, str]]]
 
 
 class WrittenSchema:
@@ -74,6 +80,7 @@ class WrittenSchema:
         self,
         dialects: Collection[str] | None = None,
         normal: Callable[[str | None], str | None] = lambda schema: schema,
+        checks_of: ChecksOf | None = None,
     ) -> None:
         """Have read nothing yet.
 
@@ -81,14 +88,16 @@ class WrittenSchema:
             one: what runs surely there counts, and what may run is forgotten. By default what runs
             on some databases alone counts as if it did on all of them.
         :param normal: returns a schema, ``None`` for the default one
+        :param checks_of: by default what types bring is not known
         """
         self.dialects = dialects
         self.normal = normal
+        self.checks_of = checks_of
         self.types: Types = {}
         self.expressions: dict[Place, Written] = {}
         self._parts: Parts = {}
         self._is_whole = True
-        #: Tables with types that bring CHECKs, whose names are not said.
+        #: Tables with types that bring CHECKs, of which nothing more is known.
         self._checked: set[Key] = set()
 
     def read(
@@ -182,7 +191,7 @@ class WrittenSchema:
         if not known:
             for table in {key[1], str(new)}:
                 self.types.pop((self.normal(key[0]), table), None)
-        if brings_check(call):
+        if brings_check(call) and name not in ("create_table", "add_column"):
             self._checked.add(key)
         rest = call.args if batch[1] is not None else call.args[1:]
         if name in ("create_table", "drop_table"):
@@ -193,6 +202,11 @@ class WrittenSchema:
             for part in rest:
                 if isinstance(part, ast.Call):
                     self._note_item(key, Call(part, call.names), known)
+                    self._note_type_checks(key, Call(part, call.names), known)
+        elif name == "drop_column" and rest:
+            column, parts = call.names.literal(rest[0]), self._parts.get(key, {})
+            for one in [one for one, it in parts.items() if it and it.column == column]:
+                del parts[one]
         elif name == "alter_column" and rest:
             self._note_change(key, call, call.names.literal(rest[0]), known)
 
@@ -217,12 +231,32 @@ class WrittenSchema:
             if kind == "CheckConstraint":
                 self._keep((*key, "constraint", name), expression(item.get(0), item.names))
 
+    def _note_type_checks(self, key: Key, item: Call, known: bool) -> None:
+        """Note the CHECKs that the type of a column brings with it."""
+        name, node = item.value(0, "name"), item.get(1, "type_")
+        if node is None or not brings_check(item):
+            return
+        type_ = checked_type(node, item.names)
+        if self.checks_of is None or type_ is None or not isinstance(name, str):
+            self._checked.add(key)
+            return
+        for given, text in self.checks_of(key, name, type_):
+            if given:
+                check = ast.Call(ast.Name("CheckConstraint"), [ast.Constant(text)], [])
+                call = Call(check, item.names)
+                made = Part("check", call, call.args, column=name)
+                self._parts.setdefault(key, {})[given] = made if known else None
+
     def _note_change(self, key: Key, call: Call, column: object, known: bool) -> None:
         """Note the change of a column."""
         new = call.value(None, "new_column_name")
         if new is not None:
             # They may be on it.
-            self._parts[key] = dict.fromkeys(self._parts.get(key, ()))
+            columns = {str(column): str(new)}
+            self._parts[key] = {
+                name: renamed_part(one, key[1], columns)
+                for name, one in self._parts.get(key, {}).items()
+            }
         if not isinstance(column, str):
             return
         if known and "type_" in call.keywords:
@@ -275,9 +309,85 @@ def rename_column(found: dict[Place, Written], key: Key, old: str, new: str) -> 
         found[(*key, "column", new) if place[2:] == ("column", old) else place] = value
 
 
+def renamed_part(part: Part | None, table: str, columns: Mapping[str, str]) -> Part | None:
+    """Return a part of a table whose columns have new names; ``None`` if that is not sure.
+
+    :param columns: the new names by the old ones
+    """
+    if part is None:
+        return None
+    renamer = PartRenamer(part.call.names, columns, in_text=part.kind == "check")
+    said = deepcopy(part.said)
+    if part.kind == "foreignkey":
+        # The columns of the other table keep their names, which may be this one.
+        local = 0 if len(said) == 2 else 1
+        targets = {one.value for one in ast.walk(ast.List(said)) if isinstance(one, ast.Constant)}
+        if any(str(one).partition(".")[0] == table for one in targets):
+            return None
+        said[local : local + 1] = [renamer.visit(one) for one in said[local : local + 1]]
+    else:
+        said = [renamer.visit(one) for one in said]
+    keywords = [renamer.option(one) for one in deepcopy(part.call.node.keywords)]
+    if not renamer.is_sure or part.kind == "exclude":
+        return None
+    node = ast.Call(part.call.node.func, part.call.node.args, keywords)
+    column = columns.get(part.column, part.column)
+    return Part(part.kind, Call(node, part.call.names), said, column)
+
+
+class PartRenamer(ast.NodeTransformer):
+    """Gives the columns in what a script says of a part of a table new names.
+
+    :ivar is_sure: whether all of it is literal
+    """
+
+    def __init__(self, names: Names, columns: Mapping[str, str], *, in_text: bool) -> None:
+        """Keep the new names.
+
+        :param in_text: whether what is said is SQL, and no column's name
+        """
+        self.names = names
+        self.columns = columns
+        self.in_text = in_text
+        self.is_sure = True
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        """Rename in a string."""
+        if isinstance(node.value, str):
+            text = renamed_in(node.value, self.columns)
+            node.value = text if self.in_text else self.columns.get(node.value, node.value)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        """Rename in the arguments of a call: SQL, unless it makes a column."""
+        before = self.in_text
+        self.in_text = (self.names.dotted(node.func) or "") != "sqlalchemy.column"
+        self.generic_visit(node)
+        self.in_text = before
+        return node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.Compare:
+        """Leave a question for the database alone."""
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        """Note what is no name of SQLAlchemy's or Alembic's."""
+        self.is_sure = self.is_sure and self.names.dotted(node) is not None
+        return node
+
+    def option(self, keyword: ast.keyword) -> ast.keyword:
+        """Rename in an option: conditions, and the columns in lists and mappings."""
+        before = self.in_text
+        self.in_text = str(keyword.arg).endswith("_where")
+        if self.in_text or isinstance(keyword.value, (ast.List, ast.Dict)):
+            keyword.value = self.visit(keyword.value)
+        self.in_text = before
+        return keyword
+
+
 def brings_check(call: Call) -> bool:
     """Tell whether the type of a column that an operation has brings a CHECK."""
-    columns = [one for one in call.args if isinstance(one, ast.Call)]
+    columns = [call.node, *(one for one in call.args if isinstance(one, ast.Call))]
     types = [*(one.args[1] for one in columns if len(one.args) > 1), call.keywords.get("type_")]
     return any(
         isinstance(one, ast.keyword) and one.arg == "create_constraint"

@@ -7,8 +7,10 @@ from importlib import import_module
 from typing import Any
 
 from sqlalchemy.dialects.postgresql import ENUM
+from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import Boolean, SchemaType, TypeEngine
 
+from websauna_migrate.models.sqlalchemy_internals import variants_of
 from websauna_migrate.revision_scripts.script_names import Names
 
 
@@ -39,9 +41,22 @@ def type_made(node: ast.expr, names: Names) -> object:
 
 def brings_more(type_: TypeEngine[Any]) -> bool:
     """Tell whether a type brings a constraint, or a type of the database."""
-    if isinstance(type_, ENUM):
-        return bool(type_.create_type or type_.create_constraint)
-    return isinstance(type_, SchemaType) and not isinstance(type_, Boolean)
+    there = variants_of(type_).get("postgresql", type_)
+    if getattr(type_, "create_constraint", False):
+        return True
+    if isinstance(there, ENUM):
+        return bool(there.create_type)
+    return isinstance(there, SchemaType) and not isinstance(there, Boolean)
+
+
+def checked_type(node: ast.expr, names: Names) -> TypeEngine[Any] | None:
+    """Return the type that an expression makes, with the CHECK that it brings."""
+    try:
+        found = evaluated(node, names)
+    except Exception:
+        # What a type's class says to its arguments is of any class.
+        return None
+    return found if isinstance(found, TypeEngine) else None
 
 
 def evaluated(node: ast.expr, names: Names) -> object:
@@ -51,6 +66,8 @@ def evaluated(node: ast.expr, names: Names) -> object:
     """
     if isinstance(node, ast.Constant):
         return node.value
+    if isinstance(node, ast.Call) and names.dotted(node.func) == "alembic.op.f":
+        return conv(str(evaluated(node.args[0], names)))
     if isinstance(node, ast.Call):
         arguments = [evaluated(one, names) for one in node.args]
         keywords = {str(one.arg): evaluated(one.value, names) for one in node.keywords}

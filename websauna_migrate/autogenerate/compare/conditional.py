@@ -54,9 +54,9 @@ from websauna_migrate.autogenerate.operations.table_changes import (
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.models.model_sql import final_name
-from websauna_migrate.models.sqlalchemy_internals import has_condition, is_created
+from websauna_migrate.models.sqlalchemy_internals import has_condition, is_created, is_type_bound
 from websauna_migrate.revision_scripts.script_names import UNKNOWN
-from websauna_migrate.revision_scripts.written_schema import Part, Parts
+from websauna_migrate.revision_scripts.written_schema import Part, Parts, brings_check, renamed_part
 from websauna_migrate.revision_scripts.written_spellings import chosen
 
 Item: TypeAlias = Constraint | Index
@@ -95,11 +95,11 @@ class ConditionalParts:
         squashed = self.context.opts.get("older_scripts")
         older = self.owned.older_operations(squashed)
         items = [item for table in self.owned.tables for item in items_of(table)]
-        tests = any(one.runs.tests for one in older) or any(map(self.is_partial, items))
+        tests = any(one.runs.tests for one in older) or any(map(self.is_apart, items))
         if (
             not tests
             and not any(map(options_of, items))
-            and not any(options_of(one.call) for one in older)
+            and not any(options_of(one.call) or brings_check(one.call) for one in older)
         ):
             return dict.fromkeys(self.databases)
         return {one: self.owned.written(one, squashed).parts() for one in self.databases}
@@ -121,6 +121,12 @@ class ConditionalParts:
             and has_condition(item)
             and not all(self.is_on(item, one) for one in self.databases)
         )
+
+    def is_apart(self, item: object) -> bool:
+        """Tell whether some databases alone get a part of a table, or a CHECK of a type."""
+        if isinstance(item, CheckConstraint) and is_type_bound(item):
+            return not all(self.is_on(item, one) for one in self.databases)
+        return self.is_partial(item)
 
     # New tables
 
@@ -212,7 +218,7 @@ class ConditionalParts:
 
     def names(self, table: Table) -> set[str]:
         """Return the names of what some databases alone have, or had, of a table."""
-        items = [one for one in items_of(table) if self.is_partial(one)]
+        items = [one for one in items_of(table) if self.is_apart(one)]
         found = {name for one in items if (name := final_name(one, self.connection)) is not None}
         there = [parts for one in self.databases if (parts := self.parts(one, table)) is not None]
         found.update(unlike(there))
@@ -221,7 +227,15 @@ class ConditionalParts:
     def complete(self, changes: TableChanges, table: Table) -> None:
         """Let a table's changes be made where they are needed, and add those of other databases."""
         known = {one: self.parts(one, table) for one in self.databases}
-        for name in sorted(self.names(table) | self.with_options(table)):
+        # Those of types whose values change go and come with them.
+        skipped = changes.checks.skipped if changes.checks is not None else set()
+        with_types = {
+            final_name(one, self.connection)
+            for one in items_of(table)
+            if isinstance(one, CheckConstraint) and is_type_bound(one)
+            if {str(column.name) for column in one.columns} <= skipped
+        }
+        for name in sorted((self.names(table) | self.with_options(table)) - with_types):
             items = [one for one in items_of(table) if final_name(one, self.connection) == name]
             self.complete_part(changes, table, name, items, known)
 
@@ -229,12 +243,19 @@ class ConditionalParts:
         """Return what the scripts made of a table; ``None`` if that is not known."""
         written = self.written[database]
         schema, name = self.owned.key_of(table)
-        if written is None or self.renames.columns_of(schema, name):
+        if written is None:
             return None
+        columns = self.renames.columns_of(schema, name)
         old = self.renames.old_table(schema, name)
         found: dict[str, Part | None] = {}
         for key in self.owned.forms(schema, old):
             found.update(written.get(key, {}))
+        if columns:
+            found = {one: renamed_part(part, old, columns) for one, part in found.items()}
+        for one, new in self.renames.constraints.get((schema, name), {}).items():
+            # The script renames it, where it is.
+            if one != new and found.pop(one, None) is not None:
+                found[new] = None
         return found
 
     def complete_part(

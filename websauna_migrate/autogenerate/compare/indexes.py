@@ -313,11 +313,11 @@ def with_expression_indexes(
 
 
 def changed_indexes(found: Iterable[ops.MigrateOperation]) -> set[tuple[Key, str]]:
-    """Return the indexes that operations drop or create, each with its table's key."""
+    """Return the indexes that operations drop or create on SQLite, each with its table's key."""
     return {
         ((op.schema, op.table_name), str(inner.index_name))
         for op in found
-        if isinstance(op, TableChanges)
+        if isinstance(op, TableChanges) and "sqlite" in (op.databases or ("sqlite",))
         for inner in op.ops
         if isinstance(inner, (ops.CreateIndexOp, ops.DropIndexOp))
     }

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
-from sqlalchemy import ForeignKeyConstraint, Table, inspect
+from sqlalchemy import Column, ForeignKeyConstraint, Table, inspect
 
 from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dialect_of
 from websauna_migrate.autogenerate.compare.columns import equal_parts
@@ -254,18 +254,19 @@ def foreign_keys(owned: PackageObjects, reflection: Reflection) -> list[ForeignK
     return sorted(found, key=lambda one: str(one[:3]))
 
 
-# CHECK constraints that lean on columns
+# CHECK constraints and indexes that lean on columns
 
 #: The database that they go and come on.
 ONLY = ("postgresql",)
 
 
-def freed_checks(
+def freed_parts(
     table: Table, changes: TableChanges, context: AutogenContext
 ) -> Iterator[ops.MigrateOperation]:
-    """Yield the drop and the creation of each CHECK of a table that is equal on both sides.
+    """Yield the drop and the creation of each CHECK and index that is equal on both sides.
 
-    One without a name is left alone where others would have the same one on PostgreSQL.
+    Of the indexes it is those with an expression or a condition, in which a cast would stay. A
+    CHECK without a name is left alone where others would have the same one on PostgreSQL.
 
     :param changes: those of the table that were found so far
     """
@@ -280,7 +281,11 @@ def freed_checks(
     if not retyped:
         return
     assert context.connection is not None
-    there = {str(getattr(op, "constraint_name", "")) for op in changes.ops}
+    there = {
+        str(getattr(op, "constraint_name", getattr(op, "index_name", "")))
+        for op in changes.ops
+        if "postgresql" in (getattr(op, "only", ()) or ONLY)
+    }
     columns = [str(column.name) for column in table.columns]
     found = []
     for model in applicable_checks(table, context.connection):
@@ -298,6 +303,21 @@ def freed_checks(
             and name not in there
             and is_created(model, dialect_of("postgresql"))
         ):
-            for op in (creation.reverse(), creation):
-                mark(op, only=ONLY)
-                yield op
+            yield from freed(creation)
+    for index in sorted(table.indexes, key=lambda one: str(one.name)):
+        where = index.dialect_options["postgresql"]["where"]
+        parts = [one for one in index.expressions if not isinstance(one, Column)]
+        texts = [str(one) for one in (*parts, where) if one is not None]
+        if (
+            retyped & {*re.findall(r"\w+", " ".join(texts))}
+            and str(index.name) not in there
+            and is_created(index, dialect_of("postgresql"))
+        ):
+            yield from freed(ops.CreateIndexOp.from_index(index))
+
+
+def freed(creation: ops.MigrateOperation) -> Iterator[ops.MigrateOperation]:
+    """Yield the drop and the creation of a part of a table on PostgreSQL."""
+    for op in (creation.reverse(), creation):
+        mark(op, only=ONLY)
+        yield op

@@ -15,6 +15,7 @@ from websauna_migrate.autogenerate.operations.script_op import (
     Lines,
     ScriptOp,
     not_on_dialect,
+    on_databases,
     rendered,
     single,
 )
@@ -70,22 +71,41 @@ def unnamed_check(
     """
     made = check_named_by_postgresql(table, text, columns)
     names = [check_named_by_postgresql(table, one, columns).constraint_name for one in among]
-    kind = ScriptOp if names.count(made.constraint_name) < 2 else NumberedCheck
+    diffs = [(word, "check", table.name, text) for word in ("add_constraint", "remove_constraint")]
+    if names.count(made.constraint_name) > 1:
+        return NumberedCheck(diffs[0], lambda _: ["pass"], lambda _: ["pass"], diffs[1])
 
-    def written(operation: ops.MigrateOperation) -> Lines:
+    def written(operation: ops.MigrateOperation, *only: str) -> Lines:
         def lines(context: AutogenContext) -> list[str]:
-            if kind is NumberedCheck:
-                return ["pass"]
-            return not_on_dialect(context, "sqlite", rendered(context, operation)) or ["pass"]
+            found = rendered(context, operation)
+            if only:
+                return on_databases(context, only, found) or ["pass"]
+            return not_on_dialect(context, "sqlite", found) or ["pass"]
 
         return lines
 
-    return kind(
-        ("add_constraint", "check", table.name, text),
-        written(made),
-        written(made.reverse()),
-        ("remove_constraint", "check", table.name, text),
+    op = UnnamedCheck(diffs[0], written(made), written(made.reverse()), diffs[1])
+    back = made.reverse()
+    op.without_postgresql = ScriptOp(
+        diffs[0], written(made, "mysql"), written(back, "mysql"), diffs[1]
     )
+    return op
+
+
+class UnnamedCheck(ScriptOp):
+    """A CHECK without a name.
+
+    :ivar without_postgresql: the same, where PostgreSQL has none
+    """
+
+    without_postgresql: ScriptOp | None = None
+
+    def reverse(self) -> ScriptOp:
+        """Return the operation that undoes this one."""
+        back = super().reverse()
+        if isinstance(back, UnnamedCheck) and self.without_postgresql is not None:
+            back.without_postgresql = self.without_postgresql.reverse()
+        return back
 
 
 class NumberedCheck(ScriptOp):

@@ -50,6 +50,7 @@ from websauna_migrate.autogenerate.operations.script_op import (
     single,
 )
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+from websauna_migrate.autogenerate.operations.type_change import without_check
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.autogenerate.revision_errors import cannot_render
@@ -58,6 +59,7 @@ from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.revision_scripts.written_schema import (
     Parts,
     Place,
+    Types,
     rename_column,
     rename_table,
 )
@@ -292,7 +294,7 @@ def spell_for_databases(
                         options = {*op.kw} if squashed is None else CONDITIONS
                         restore_condition(spelling, known(), owned, op, options)
                     op.kw = {key: spelling.of_database(key, one) for key, one in op.kw.items()}
-            leave_truth_out(owned, squashed, container)
+            leave_truth_out(owned, squashed, container, renames)
 
 
 def made_elsewhere(container: ops.OpContainer, own: str) -> set[int]:
@@ -342,15 +344,22 @@ TRUTH = re.compile(r'[(`"]*(\w+)[`"]*\s+in\s*\(\s*0\s*,\s*1\s*\)\)*', re.IGNOREC
 
 
 def leave_truth_out(
-    owned: PackageObjects, squashed: Sequence[str] | None, container: ops.MigrateOperation
+    owned: PackageObjects,
+    squashed: Sequence[str] | None,
+    container: ops.MigrateOperation,
+    renames: Renames,
 ) -> None:
     """Let the CHECKs of booleans go and come where they are: PostgreSQL has a type for them.
 
     :param squashed: see :meth:`.PackageObjects.written`
+    :param renames: those of the new script, which come before the operations
     """
     models = owned.models
     for table in getattr(container, "ops", ()):
         if not isinstance(table, ops.ModifyTableOps):
+            continue
+        if isinstance(table, TableChanges) and table.databases:
+            # They are for some databases already.
             continue
         key = owned.key_of(table)
         for place, op in enumerate(table.ops):
@@ -359,9 +368,8 @@ def leave_truth_out(
             if found is None:
                 continue
             column = models[key].columns.get(found[1]) if key in models else None
-            written = owned.written(squashed=squashed).types.get(key, {})
-            type_ = written.get(found[1]) if column is None else column.type
-            if isinstance(type_, sa.Boolean):
+            written = written_type(owned.written(squashed=squashed).types, key, found[1], renames)
+            if isinstance(written if column is None else column.type, sa.Boolean):
                 table.ops[place] = not_on_postgresql(op)
 
 
@@ -372,11 +380,14 @@ def check_text(op: ops.MigrateOperation) -> str | None:
     if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "check":
         constraint = op.to_constraint()
         return str(constraint.sqltext) if isinstance(constraint, sa.CheckConstraint) else None
-    return None
+    return str(op.to_diff_tuple()[3]) if hasattr(op, "without_postgresql") else None
 
 
 def not_on_postgresql(op: ops.MigrateOperation) -> ScriptOp:
     """Return an operation that other databases alone do."""
+    found = getattr(op, "without_postgresql", None)
+    if isinstance(found, ScriptOp):
+        return found
 
     def lines(context: AutogenContext) -> list[str]:
         return not_on_dialect(context, "postgresql", rendered(context, op))
@@ -494,11 +505,12 @@ def say_written_types(
     if not going:
         return
     known = owned.written().types
-    for key, name, holder, attribute in going:
+    for key, name, holder, attribute, alone in going:
         there = getattr(holder, attribute)
-        old = {new: old for old, new in renames.columns_of(*key).items()}
-        before = (key[0], renames.old_table(*key))
-        written = known.get(before, {}).get(old.get(name, name))
+        written = written_type(known, key, name, renames)
+        if written is not None and alone:
+            # Its CHECK comes back by an operation of its own.
+            written = without_check(written)
         if (
             written is not None
             and not brings_more(written)
@@ -508,18 +520,33 @@ def say_written_types(
             setattr(holder, attribute, written)
 
 
+def written_type(
+    known: Types, key: Key, column: str, renames: Renames
+) -> TypeEngine[object] | None:
+    """Return the type that scripts wrote of a column.
+
+    :param key: of the table, as the column by the name behind the renames
+    """
+    old = {new: old for old, new in renames.columns_of(*key).items()}
+    before = (key[0], renames.old_table(*key))
+    return known.get(before, {}).get(old.get(column, column))
+
+
 def types_that_go(
     operations: Sequence[ops.MigrateOperation], owned: PackageObjects
-) -> Iterator[tuple[Key, str, object, str]]:
-    """Yield table and name of columns whose types a downgrade gives back, and what holds those."""
+) -> Iterator[tuple[Key, str, object, str, bool]]:
+    """Yield table and name of columns whose types a downgrade gives back, and what holds those.
+
+    At last, whether it is a column of a table that stays.
+    """
     for op in single(*operations):
         if not isinstance(op, (ops.DropTableOp, ops.DropColumnOp, ops.AlterColumnOp)):
             continue
         key = owned.key_of(op)
         if isinstance(op, ops.DropTableOp):
             for column in columns_that_come_back(op):
-                yield key, str(column.name), column, "type"
+                yield key, str(column.name), column, "type", False
         elif isinstance(op, ops.DropColumnOp):
-            yield key, op.column_name, op.to_column(), "type"
+            yield key, op.column_name, op.to_column(), "type", True
         elif op.modify_type is not None and not getattr(op, "only", ()):
-            yield key, op.column_name, op, "existing_type"
+            yield key, op.column_name, op, "existing_type", True
