@@ -25,6 +25,12 @@ TRANSIENT = ("concurrently", "not_valid")
 #: What is meant where nothing is said.
 DEFAULTS = {"using": "btree", "ondelete": "no action", "onupdate": "no action"}
 
+#: What the names of options begin with, by database; of all without one.
+PREFIXES: dict[str | None, tuple[str, ...]] = {
+    database: tuple(f"{one}_" for one in dialects) for database, dialects in DATABASES.items()
+}
+PREFIXES[None] = tuple(one for prefixes in PREFIXES.values() for one in prefixes)
+
 
 def options_of(
     part: Part | Call | Constraint | Index | None, database: str | None = None
@@ -37,13 +43,12 @@ def options_of(
         return []
     found = part.call if isinstance(part, Part) else part
     names = found.keywords if isinstance(found, Call) else found.dialect_kwargs
-    dialects = [one for db, all_ in DATABASES.items() if database in (db, None) for one in all_]
     kind = part.kind if isinstance(part, Part) else "index" if isinstance(part, Index) else ""
     left_out = TRANSIENT if kind == "index" else (*TRANSIENT, "include")
     return [
         name
         for name in names
-        if name.startswith(tuple(f"{one}_" for one in dialects)) and short(name) not in left_out
+        if name.startswith(PREFIXES[database]) and short(name) not in left_out
     ]
 
 
