@@ -159,12 +159,19 @@ class PackageObjects:
         :param dialects: the names of SQLAlchemy's dialects that run on it
         """
         if dialects not in self._types:
+            timeline = self.snapshot.graph.timeline()
+            scripts = [(one.package, self.operations_of(script_text(one.path))) for one in timeline]
+            tests = any(one.runs.tests for _, operations in scripts for one in operations)
+            if not tests and self._types:
+                # What is the same on every database is read once.
+                self._types[dialects] = next(iter(self._types.values()))
+                return self._types[dialects]
             written = WrittenSchema(dialects, self.normal)
-            for one in self.snapshot.graph.timeline():
+            for package, operations in scripts:
                 # What cannot be read of a script is about the tables of its own package.
-                owners = (one.package, None)
+                owners = (package, None)
                 written.read(
-                    self.operations_of(script_text(one.path)),
+                    operations,
                     lambda key, owners=owners: self.owner_of(*key) in owners,  # type: ignore[misc]
                 )
             self._types[dialects] = written.types

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import BIGINT, INTEGER, SMALLINT
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import JSON, NullType
 
+from websauna_migrate.alembic_adapter.written_expressions import dialect_of
 from websauna_migrate.autogenerate.fact_comparison import columns_in
 from websauna_migrate.autogenerate.operations.column_types import (
     CharacterEnum,
@@ -102,7 +102,7 @@ def correct_type(column: ReflectedItem, spelled: str, written: WrittenTable | No
     own = written and written.columns[column["name"]]
     spelled = own.spelled if own else spelled
     known = column["type"]
-    if squeezed(spelled) != squeezed(known.compile(sqlite.dialect())):
+    if squeezed(spelled) != squeezed(known.compile(dialect_of("sqlite"))):
         column["type"] = known.with_variant(StoredType(spelled), "sqlite")
     if own and (collation := own.attributes.get("collation")):
         column["type"] = collated(column["type"], str(collation))

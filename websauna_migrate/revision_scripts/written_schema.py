@@ -95,6 +95,8 @@ class WrittenSchema:
         self.checks_of = checks_of
         self.types: Types = {}
         self.expressions: dict[Place, Written] = {}
+        #: The tables that had expressions.
+        self._with_expressions: set[Key] = set()
         self._parts: Parts = {}
         self._is_whole = True
         #: Tables with types that bring CHECKs, of which nothing more is known.
@@ -191,7 +193,7 @@ class WrittenSchema:
         if not known:
             for table in {key[1], str(new)}:
                 self.types.pop((self.normal(key[0]), table), None)
-        if brings_check(call) and name not in ("create_table", "add_column"):
+        if name not in ("create_table", "add_column") and brings_check(call):
             self._checked.add(key)
         rest = call.args if batch[1] is not None else call.args[1:]
         if name in ("create_table", "drop_table"):
@@ -283,12 +285,15 @@ class WrittenSchema:
         self.expressions.pop(place, None)
         if value is not None:
             self.expressions[place] = value
+            self._with_expressions.add(place[:2])
 
     def _rename_table(self, key: Key, new: str | None) -> None:
         """Let a table have another name; ``None`` for one that is not there any more, or anew."""
         types, parts = self.types.pop(key, {}), self._parts.pop(key, {})
-        rename_table(self.expressions, key, new)
+        if key in self._with_expressions:
+            rename_table(self.expressions, key, new)
         if new is not None:
+            self._with_expressions.add((key[0], new))
             self.types[key[0], new], self._parts[key[0], new] = types, parts
 
 
@@ -389,9 +394,15 @@ def brings_check(call: Call) -> bool:
     """Tell whether the type of a column that an operation has brings a CHECK."""
     columns = [call.node, *(one for one in call.args if isinstance(one, ast.Call))]
     types = [*(one.args[1] for one in columns if len(one.args) > 1), call.keywords.get("type_")]
-    return any(
-        isinstance(one, ast.keyword) and one.arg == "create_constraint"
-        for type_ in types
-        if isinstance(type_, ast.Call)
-        for one in ast.walk(type_)
-    )
+    return any(map(says_constraint, types))
+
+
+def says_constraint(node: ast.expr | None) -> bool:
+    """Tell whether a call, or one within it, has the argument ``create_constraint``."""
+    if isinstance(node, ast.Attribute):
+        return says_constraint(node.value)
+    if not isinstance(node, ast.Call):
+        return False
+    parts = [node.func, *node.args, *(one.value for one in node.keywords)]
+    names = [one.arg for one in node.keywords]
+    return "create_constraint" in names or any(map(says_constraint, parts))

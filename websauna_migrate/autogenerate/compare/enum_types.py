@@ -299,6 +299,12 @@ class NamedTypes:
             for column in found.columns
             if self.owned.owner_of(column.table.schema, column.table.name) == self.owned.package
         ]
+        names = {(*self.owned.key_of(column.table), column.name) for column in columns}
+        if before == found.values or (
+            before is None and not covered_changes(upgrade, key, self.owned, names)
+        ):
+            # The columns of the database need not be read.
+            return None
         there = self.facts(columns)
         new = [column for column in columns if not self.has_already(column, key, there)]
         columns = [column for column in columns if column not in new]
