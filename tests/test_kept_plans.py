@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +249,16 @@ def test_a_plan_that_cannot_be_written_names_the_file(
         failed = workshop.ws(ini, "plan", "--out", str(path))
         assert failed.status == 1 and f'cannot be written to "{path}": {why}' in failed.err
         assert "Nothing was changed in the database." in failed.err
+    # What cannot be opened for writing, whoever asks, is a program that runs: the file stays.
+    program = tmp_path / "program"
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen([program, "60"]) as running:
+        try:
+            failed = workshop.ws(ini, "plan", "--out", str(program))
+        finally:
+            running.kill()
+    assert failed.status == 1 and "Text file busy" in failed.err
+    assert program.read_bytes() == Path("/bin/sleep").read_bytes()
 
 
 def test_a_lock_file_that_cannot_be_written_is_named(

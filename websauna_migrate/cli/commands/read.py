@@ -219,10 +219,14 @@ def write_plan(path: Path, text: str) -> None:
 
     :raises MigrationError: naming the file
     """
+    begun = False
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open("w", encoding="utf-8") as file:
+            begun = True
+            file.write(text)
     except OSError as exc:
-        if path.is_file():
+        # One that could not be opened is as it was.
+        if begun and path.is_file():
             path.unlink()
         raise MigrationError(
             f'The plan cannot be written to "{path}": {exc.strerror}. Nothing was changed in the '
