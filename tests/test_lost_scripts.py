@@ -71,11 +71,8 @@ def test_a_script_that_is_gone_is_taken_down_by_the_ledger(
 def test_no_remedy_is_told_where_others_may_have_written_the_ledger(
     workshop: Workshop, mariadb_url: str, tmp_path: Path
 ) -> None:
-    two(workshop)[1].unlink()
-    second = workshop.script("fooapp", "aa02", "aa01", **table("b"))
+    lost(workshop, mariadb_url)
     ini = workshop.application("fooapp", tmp_path / "foo.ini", mariadb_url)
-    assert workshop.ws(ini, "upgrade").status == 0
-    second.unlink()
     broken = workshop.ws(ini, "upgrade")
     assert "neither this checkout nor" in broken.err and "from-ledger" not in broken.err
     refused = workshop.ws(ini, "downgrade", "--from-ledger", "--yes")
@@ -192,11 +189,8 @@ def test_a_restored_script_that_fails_is_named_by_its_origin(
 def test_what_is_pending_after_a_switch_is_told(
     workshop: Workshop, sqlite_url: str, tmp_path: Path
 ) -> None:
-    two(workshop)[1].unlink()
-    second = workshop.script("fooapp", "aa02", "aa01", **table("b"))
+    lost(workshop, sqlite_url)
     ini = workshop.application("fooapp", tmp_path / "foo.ini", sqlite_url)
-    assert workshop.ws(ini, "upgrade").status == 0
-    second.unlink()
     workshop.script("fooapp", "aa03", "aa01", **table("c"))
     done = workshop.ws(ini, "downgrade", "--from-ledger", "--yes")
     assert done.out.endswith(f"Next: ws-alembic -c {ini} -x packages=fooapp upgrade\n")

@@ -394,15 +394,13 @@ def brings_check(call: Call) -> bool:
     """Tell whether the type of a column that an operation has brings a CHECK."""
     columns = [call.node, *(one for one in call.args if isinstance(one, ast.Call))]
     types = [*(one.args[1] for one in columns if len(one.args) > 1), call.keywords.get("type_")]
-    return any(map(says_constraint, types))
+    return any(isinstance(one, ast.Call) and says_constraint(one) for one in types)
 
 
-def says_constraint(node: ast.expr | None) -> bool:
-    """Tell whether a call, or one within it, has the argument ``create_constraint``."""
-    if isinstance(node, ast.Attribute):
-        return says_constraint(node.value)
-    if not isinstance(node, ast.Call):
+def says_constraint(node: ast.AST) -> bool:
+    """Tell whether a call in an expression has the argument ``create_constraint``."""
+    if isinstance(node, (ast.Name, ast.Constant)):
         return False
-    parts = [node.func, *node.args, *(one.value for one in node.keywords)]
-    names = [one.arg for one in node.keywords]
-    return "create_constraint" in names or any(map(says_constraint, parts))
+    if isinstance(node, ast.keyword) and node.arg == "create_constraint":
+        return True
+    return any(map(says_constraint, ast.iter_child_nodes(node)))

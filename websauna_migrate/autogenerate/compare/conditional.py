@@ -145,7 +145,8 @@ class ConditionalParts:
         op.columns = [one for one in op.columns if id(one) not in taken]
         mark(op, apart=[one for one in items if isinstance(one, ForeignKeyConstraint)])
         leave_indexes(followers, op, names)
-        constraints, indexes = (TableChanges(op.table_name, [], schema=op.schema) for _ in "ab")
+        constraints = TableChanges(op.table_name, [], schema=op.schema)
+        indexes = TableChanges(op.table_name, [], schema=op.schema)
         constraints.computed = computed_columns(table)
         for item in sorted(items, key=lambda one: str(one.name)):
             databases = [one for one in self.databases if self.is_on(item, one)]
